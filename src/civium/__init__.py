@@ -1,0 +1,1 @@
+"""Civium: an open national identity platform."""

@@ -1,0 +1,1 @@
+"""Audit trail: append-only, hash-chained record of who did what, for what purpose."""

@@ -1,0 +1,1 @@
+"""CBEFF, ISO/IEC 19794, quality, extraction and matching."""

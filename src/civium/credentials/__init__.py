@@ -1,0 +1,1 @@
+"""Credential requests and issuing: the auth credential, cards, verifiable credentials."""

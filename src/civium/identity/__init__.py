@@ -1,0 +1,1 @@
+"""The ID repository: the register of persons and their virtual IDs."""

@@ -1,0 +1,1 @@
+"""Pure foundations: identifiers, secret values, clock, errors, encodings, wire envelope. No IO."""

@@ -1,0 +1,1 @@
+"""Key hierarchy, keystores, envelopes, signatures, certificates and trust."""

@@ -1,0 +1,228 @@
+"""What other contexts may ask of `keys` (keys-and-crypto).
+
+Private keys and symmetric masters live in the key process; :class:`Keys` is a security context's view of it, limited
+by the allow-list of that context's socket. Everything that needs public keys only is a pure function of
+`keys.formats`, re-exported here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from cryptography import x509
+
+from civium.kernel.errors import CiviumError, Rejected
+from civium.platform.sealing import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """Address of a key: application id and reference id ("" for a module's master)."""
+
+    application_id: str
+    reference_id: str = ""
+
+
+KERNEL_SIGN = KeyRef("KERNEL", "SIGN")
+PMS = KeyRef("PMS")
+IDA_SIGN = KeyRef("IDA", "SIGN")
+IDA_PARTNER = KeyRef("IDA", "PARTNER")
+IDA_INTERNAL = KeyRef("IDA", "INTERNAL")
+IDA_FIR = KeyRef("IDA", "IDA-FIR")
+IDA_CRED_SERVICE = KeyRef("IDA", "CRED_SERVICE")
+IDA_PUBLIC_KEY = KeyRef("IDA", "PUBLIC_KEY")
+IDA_PARTNER_ID = "mpartner-default-auth"
+
+
+def packet_key(centre: str, machine: str) -> KeyRef:
+    """Return the key that packets of a machine are encrypted to."""
+    return KeyRef("REGISTRATION", f"{centre}_{machine}")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One generation of a key's certificate."""
+
+    pem: str
+    issued_at: datetime
+    expires_at: datetime
+    key_id: str
+    """The JWS ``kid`` (keys-and-crypto section 6.1)."""
+
+    @property
+    def x509(self) -> x509.Certificate:
+        """The parsed certificate."""
+        return x509.load_pem_x509_certificate(self.pem.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class ZkEncrypted:
+    """Attributes under the zero-knowledge scheme, and the pool key for the receiver (section 4.5)."""
+
+    attributes: Mapping[str, str]
+    encrypted_random_key: str
+    random_key_index: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A fresh AES-256 key and its wrapped form; ``context`` given at creation is bound to the wrapping."""
+
+    clear: bytes = field(repr=False)
+    wrapped: bytes
+
+
+class KeyProblem(Rejected):
+    """A key operation was refused with a KER-* code."""
+
+
+class DecryptionFailed(CiviumError):
+    """A ciphertext does not open: wrong key, wrong place or changed bytes. Never says which."""
+
+
+class SignatureInvalid(CiviumError):
+    """A signature, its certificate or its trust path does not hold."""
+
+
+class Keys(Protocol):
+    """The key process as one security context sees it. Every call is one round trip over a Unix socket (about 50
+    microseconds), plus the operation: an RSA-2048 private operation takes about 700 microseconds."""
+
+    async def certificate(self, ref: KeyRef) -> Certificate:
+        """Return the current certificate; a base key is made on demand. Raises KeyProblem (KER-KMS-*)."""
+        ...
+
+    async def certificates(self, ref: KeyRef) -> Sequence[Certificate]:
+        """Return all generations, newest first."""
+        ...
+
+    async def install_certificate(self, ref: KeyRef, pem: str) -> None:
+        """Store the certificate of a key that is not ours (other domain). The previous one expires."""
+        ...
+
+    async def encrypt(
+        self, ref: KeyRef, clear: bytes, *, salt: bytes | None = None, aad: bytes | None = None
+    ) -> bytes:
+        """Return the hybrid envelope of section 4.1 (raw bytes): form (a) with salt, (b) bare, (c) with aad only."""
+        ...
+
+    async def decrypt(
+        self, ref: KeyRef, envelope: bytes, *, salt: bytes | None = None, aad: bytes | None = None
+    ) -> bytes:
+        """Open a hybrid envelope; only the key process sees the private key, only (app, ref)'s keys are tried.
+
+        Large data costs no extra: the session key is unwrapped by the key process, the data opened here. Raises
+        DecryptionFailed.
+        """
+        ...
+
+    async def unwrap_session_key(self, ref: KeyRef, wrapped: bytes, *, thumbprint: bytes | None = None) -> bytes:
+        """Return the AES key that was RSA-OAEP encrypted to one of the generations of ``ref``.
+
+        ``thumbprint`` (32 bytes) chooses the generation; without it the current one. Raises DecryptionFailed.
+        """
+        ...
+
+    async def jwt_sign(
+        self,
+        payload: bytes,
+        *,
+        ref: KeyRef = KERNEL_SIGN,
+        include_payload: bool = False,
+        include_certificate: bool = False,
+        include_certificate_hash: bool = False,
+    ) -> str:
+        """Return a compact RS256 JWS (detached ``header..signature`` without the payload), section 6.1."""
+        ...
+
+    async def zk_encrypt(self, id: str, attributes: Mapping[str, str]) -> ZkEncrypted:
+        """Encrypt attributes so that only who knows ``id`` can open them (section 4.5)."""
+        ...
+
+    async def zk_decrypt(self, id: str, attributes: Mapping[str, str]) -> dict[str, str]:
+        """Open attributes of ``zk_encrypt``; raises DecryptionFailed."""
+        ...
+
+    async def zk_install(self, encrypted_random_key: str, index: str) -> None:
+        """Take in a pool key that came with a credential (``zkReEncryptRandomKey``, then store at its index)."""
+        ...
+
+    async def token_id(self, uin: str, partner_code: str) -> str:
+        """Return the 36-digit pairwise token of section 5.4 (single hash); the salts stay in the keystore."""
+        ...
+
+    async def data_key(self, purpose: str, context: bytes) -> DataKey:
+        """Make a data key under the purpose's key-encryption key."""
+        ...
+
+    async def unwrap_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes:
+        """Return a data key's clear form; raises DecryptionFailed for another purpose or context."""
+        ...
+
+    async def keyed_hash(self, domain: str, value: bytes) -> bytes:
+        """Return HMAC-SHA-256 of ``value`` under the domain's key."""
+        ...
+
+    async def identifier_salt(self, modulo: int) -> str:
+        """Return the base64 text of hash salt 0..999, for the forms that a foreign reader needs (section 5.2)."""
+        ...
+
+    async def issue_partner_certificate(self, leaf_pem: str, *, encipherment: bool = True) -> Sequence[str]:
+        """Re-sign a partner's leaf with PMS: CA:FALSE, digitalSignature (+ keyEncipherment), one year.
+
+        Returns PEMs: the re-signed leaf, PMS, ROOT (section 10.3 as amended by first-line section 0).
+        """
+        ...
+
+
+class TrustStore(Protocol):
+    """Trust anchors by partner domain (section 10); kept in the core database. Codes KER-PCM-*."""
+
+    async def add_ca(self, data: str, domain: str) -> str:
+        """Take a PEM or base64 PKCS#7 in; returns ``Upload Success.`` or ``Partial Upload Success.``."""
+        ...
+
+    async def register_partner(self, pem: str, organisation: str, domain: str) -> "PartnerCertificate":
+        """Check a partner's leaf (section 10.3, steps 1-10), have it re-signed, store both."""
+        ...
+
+    async def anchors(self, domain: str) -> Sequence[str]:
+        """Return the PEMs of the domain's roots and intermediates."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCertificate:
+    """Answer of a partner certificate upload."""
+
+    certificate_id: str
+    signed_chain_p7b: str
+    """base64url PKCS#7: re-signed leaf, PMS, ROOT."""
+    signed_pem: str
+    original_pem: str
+
+
+__all__ = [
+    "IDA_CRED_SERVICE",
+    "IDA_FIR",
+    "IDA_INTERNAL",
+    "IDA_PARTNER",
+    "IDA_PARTNER_ID",
+    "IDA_PUBLIC_KEY",
+    "IDA_SIGN",
+    "KERNEL_SIGN",
+    "PMS",
+    "Certificate",
+    "DataKey",
+    "DecryptionFailed",
+    "KeyProblem",
+    "KeyRef",
+    "Keys",
+    "PartnerCertificate",
+    "Sealer",
+    "SignatureInvalid",
+    "TrustStore",
+    "ZkEncrypted",
+    "packet_key",
+]

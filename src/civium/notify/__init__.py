@@ -1,0 +1,1 @@
+"""Messages to people: mail and SMS from templates in the person's languages."""

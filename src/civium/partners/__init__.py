@@ -1,0 +1,1 @@
+"""Relying parties and other partners: certificates, policies, licences, API keys."""

@@ -1,0 +1,23 @@
+"""The HTTP edge: guarded routes in the wire's envelope, limits, security headers, correlation ids."""
+
+from civium.platform.http.access import ANYONE, SANDBOX, SIGNED, Access, Caller, CallerKind, TokenVerifier, allow
+from civium.platform.http.envelope import RequestEnvelope, WireModel
+from civium.platform.http.routing import CallerParameter, Declaration, ErrorCodes, ResponseSigner, Router
+
+__all__ = [
+    "ANYONE",
+    "SANDBOX",
+    "SIGNED",
+    "Access",
+    "Caller",
+    "CallerKind",
+    "CallerParameter",
+    "Declaration",
+    "ErrorCodes",
+    "RequestEnvelope",
+    "ResponseSigner",
+    "Router",
+    "TokenVerifier",
+    "WireModel",
+    "allow",
+]

@@ -1,0 +1,142 @@
+"""Every setting of the platform, in one typed class.
+
+Sources, strongest first: environment (``CIVIUM_<NAME>``, nested with ``__``), ``civium.toml`` in the home directory.
+An unknown key is refused. The defaults are those of production; sandbox mode is a start-up choice.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(_Section):
+    """Where the server listens and what a request may cost."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    max_body_bytes: int = 6 * 1024 * 1024
+    max_json_depth: int = 32
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+class DatabaseSettings(_Section):
+    """PostgreSQL. Without a ``dsn`` the embedded server under the home directory is started."""
+
+    dsn: SecretStr | None = None
+    binaries: Path | None = None
+    pool_size: int = 8
+    durable: bool = True
+    compression: bool = True
+    context_roles: bool = False
+
+
+class KeySettings(_Section):
+    """The key process and what unseals its keystores."""
+
+    passphrase: SecretStr | None = None
+    in_process: bool = False
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    zk_pool_size: int = 10_000
+
+
+class MailSettings(_Section):
+    """The SMTP server that takes mail, and the sender's address."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    username: str | None = None
+    password: SecretStr | None = None
+    starttls: bool = True
+    sender: str = "no-reply@civium.invalid"
+
+
+class AuthenticationSettings(_Section):
+    """What authentication allows (id-authentication sections 2, 7 and 11)."""
+
+    allowed_domain_uris: tuple[str, ...] = ("http://127.0.0.1:8080",)
+    allowed_environments: tuple[str, ...] = ("Staging", "Developer", "Pre-Production", "Production")
+    accept_empty_authorization: bool = False
+    request_age_seconds: int = 30
+    request_adjustment_seconds: int = 30
+    otp_requests_per_minute: int = 5
+    otp_expiry_seconds: int = 180
+    otp_attempts: int = 5
+    otp_freeze_minutes: int = 30
+    partner_snapshot_max_age_seconds: int = 60
+
+
+class Settings(BaseSettings):
+    """The effective settings of one installation."""
+
+    model_config = SettingsConfigDict(env_prefix="CIVIUM_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    _toml: ClassVar[Path | None] = None
+
+    home: Path = Path(".civium")
+    mode: Literal["production", "sandbox"] = "production"
+    languages: tuple[str, ...] = ("eng", "ara")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    fault: str | None = None
+
+    http: HttpSettings = HttpSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    keys: KeySettings = KeySettings()
+    mail: MailSettings = MailSettings()
+    authentication: AuthenticationSettings = AuthenticationSettings()
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether this installation is a sandbox: made-up people only, mail caught, faults allowed."""
+        return self.mode == "sandbox"
+
+    @model_validator(mode="after")
+    def _production_is_strict(self) -> Self:
+        if self.sandbox:
+            return self
+        if self.fault is not None:
+            raise ValueError("fault points exist in sandbox mode only: remove CIVIUM_FAULT")
+        if self.http.host not in {"127.0.0.1", "::1", "localhost"} and self.http.tls_certificate is None:
+            raise ValueError("http.tls_certificate and http.tls_key are needed to listen beyond this machine")
+        if not self.database.durable:
+            raise ValueError("database.durable can be false in sandbox mode only")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment, then the TOML file."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if cls._toml is not None:
+            sources.append(TomlConfigSettingsSource(settings_cls, cls._toml))
+        return tuple(sources)
+
+
+def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks each override
+    """Return the effective settings; raises pydantic.ValidationError naming each wrong key."""
+    home = Path(overrides.get("home") or os.environ.get("CIVIUM_HOME", ".civium")).absolute()
+    toml = home / "civium.toml"
+    Settings._toml = toml if toml.is_file() else None  # noqa: SLF001 - the class reads it while it loads
+    try:
+        return Settings(**{**overrides, "home": home})
+    finally:
+        Settings._toml = None  # noqa: SLF001
