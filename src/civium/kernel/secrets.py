@@ -18,7 +18,7 @@ class Sensitive(Generic[T]):
     __slots__ = ("_value",)
 
     def __init__(self, value: T) -> None:
-        self._value = value
+        self._value: T = value
 
     @final
     def reveal(self) -> T:

@@ -43,7 +43,7 @@ class Transaction:
     def __init__(self, connection: "_Connection") -> None:
         self._connection = connection
 
-    async def execute(self, statement: str, *arguments: Any) -> str:  # noqa: ANN401 - SQL values
+    async def execute(self, statement: str, *arguments: Any) -> str:
         """Run a statement; returns PostgreSQL's command tag, such as ``UPDATE 1``."""
         _note(statement)
         return await self._connection.execute(statement, *arguments)
@@ -53,17 +53,17 @@ class Transaction:
         _note(statement)
         await self._connection.executemany(statement, rows)
 
-    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Return all rows."""
         _note(query)
         return await self._connection.fetch(query, *arguments)
 
-    async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
+    async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:
         """Return the first row or None."""
         _note(query)
         return await self._connection.fetchrow(query, *arguments)
 
-    async def fetch_value(self, query: str, *arguments: Any) -> Any:  # noqa: ANN401
+    async def fetch_value(self, query: str, *arguments: Any) -> Any:
         """Return the first column of the first row, or None."""
         _note(query)
         return await self._connection.fetchval(query, *arguments)
@@ -87,22 +87,22 @@ class Database:
                 await connection.execute(f'SET LOCAL ROLE "{self._role}"')
             yield Transaction(connection)
 
-    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Return all rows of a single read. One round trip when context roles are off."""
         async with self._reader() as transaction:
             return await transaction.fetch(query, *arguments)
 
-    async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
+    async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:
         """Return the first row of a single read, or None. One round trip when context roles are off."""
         async with self._reader() as transaction:
             return await transaction.fetch_row(query, *arguments)
 
-    async def fetch_value(self, query: str, *arguments: Any) -> Any:  # noqa: ANN401
+    async def fetch_value(self, query: str, *arguments: Any) -> Any:
         """Return the first column of the first row of a single read, or None."""
         async with self._reader() as transaction:
             return await transaction.fetch_value(query, *arguments)
 
-    async def execute(self, statement: str, *arguments: Any) -> str:  # noqa: ANN401
+    async def execute(self, statement: str, *arguments: Any) -> str:
         """Run one statement as a transaction of its own. One round trip when context roles are off."""
         async with self._reader() as transaction:
             return await transaction.execute(statement, *arguments)

@@ -107,4 +107,3 @@ async def first_time(transaction: Transaction, schema: str, consumer: str, event
 def decode(payload: bytes, kind: type[E]) -> E:
     """Return the typed event of a payload; raises msgspec.ValidationError when the shape differs."""
     return msgspec.json.decode(payload, type=kind)
-

@@ -121,8 +121,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments first, then the environment, then the TOML file."""
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         return tuple(sources)
 
 
-def load(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks each override
+def load(**overrides: Any) -> Settings:
     """Return the effective settings; raises pydantic.ValidationError naming each wrong key."""
     home = Path(overrides.get("home") or os.environ.get("CIVIUM_HOME", ".civium")).absolute()
     toml = home / "civium.toml"

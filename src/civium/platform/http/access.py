@@ -12,7 +12,7 @@ class CallerKind(StrEnum):
     """How a caller of a route proves who it is."""
 
     ANYONE = "anyone"
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - the name of a kind
     SIGNED = "signed"
     SANDBOX = "sandbox"
 

@@ -24,6 +24,7 @@ from civium.kernel.clock import Clock, SystemClock, iso_millis
 from civium.kernel.errors import Rejected, RejectedMany, Unavailable
 from civium.platform.http.access import ANYONE, Access, Caller, CallerKind, Forbidden, TokenVerifier, Unauthenticated
 from civium.platform.http.envelope import RequestEnvelope, error_items
+from civium.platform.http.limits import check_depth
 
 _log = structlog.get_logger(__name__)
 
@@ -111,8 +112,8 @@ class Router:
                 sent = next((value for value in keywords.values() if isinstance(value, RequestEnvelope)), None)
                 return await self.envelope(
                     result,
-                    id=id if id is not None else sent and sent.id,
-                    version=version if version is not None else sent and sent.version,
+                    id=id if id is not None or sent is None else sent.id,
+                    version=version if version is not None or sent is None else sent.version,
                 )
 
             self._add(method, path, access, answer, id, version)
@@ -125,7 +126,7 @@ class Router:
 
         def decorate(handler: Handler) -> Handler:
             @functools.wraps(handler)
-            async def answer(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - FastAPI encodes it
+            async def answer(*arguments: Any, **keywords: Any) -> Any:
                 return await handler(*arguments, **keywords)
 
             self._add(method, path, access, answer, None, None)
@@ -206,7 +207,7 @@ def _json(value: object) -> bytes:
 def _where(problem: RequestValidationError) -> list[str]:
     places = []
     for error in problem.errors():
-        path = "/".join(str(part) for part in error["loc"] if part not in {"body"})
+        path = "/".join(str(part) for part in error["loc"] if part != "body")
         places.append(f": {path} {error['msg']}" if path else f": {error['msg']}")
     return places[:20] or [""]
 
@@ -225,6 +226,8 @@ def _route_class(router: Router) -> type[APIRoute]:
             async def handle(request: Request) -> Response:
                 try:
                     await admit(request, endpoint.access)
+                    if endpoint.access.kind is not CallerKind.SIGNED and _is_json(request):
+                        check_depth(await request.body(), request.app.state.max_json_depth)
                     return await inner(request)
                 except Exception as problem:  # noqa: BLE001 - the edge answers every error
                     return await router.failure(problem, endpoint)
@@ -232,6 +235,10 @@ def _route_class(router: Router) -> type[APIRoute]:
             return handle
 
     return GuardedRoute
+
+
+def _is_json(request: Request) -> bool:
+    return "json" in request.headers.get("content-type", "")
 
 
 async def admit(request: Request, access: Access) -> None:
@@ -256,4 +263,3 @@ def token_of(request: Request) -> str:
     if scheme.lower() == "bearer" and credentials:
         return credentials
     raise Unauthenticated
-
