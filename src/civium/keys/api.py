@@ -12,7 +12,20 @@ from typing import Protocol
 
 from cryptography import x509
 
-from civium.kernel.errors import CiviumError, Rejected
+from civium.keys.errors import (
+    CertificateExpired,
+    CertificateMissing,
+    CertificateRevoked,
+    DecryptionFailed,
+    DigestMismatch,
+    KeyProblem,
+    SignatureInvalid,
+    UntrustedCertificate,
+)
+from civium.keys.formats import certificates, client_crypto, jws, packet, session
+from civium.keys.formats.identifiers import decoded_id_hash, hash_modulo, id_hash, modulo, token_id
+from civium.keys.formats.primitives import thumbprint
+from civium.keys.trust import verify_path
 from civium.platform.sealing import Sealer
 
 
@@ -73,21 +86,12 @@ class DataKey:
     wrapped: bytes
 
 
-class KeyProblem(Rejected):
-    """A key operation was refused with a KER-* code."""
-
-
-class DecryptionFailed(CiviumError):
-    """A ciphertext does not open: wrong key, wrong place or changed bytes. Never says which."""
-
-
-class SignatureInvalid(CiviumError):
-    """A signature, its certificate or its trust path does not hold."""
-
-
 class Keys(Protocol):
-    """The key process as one security context sees it. Every call is one round trip over a Unix socket (about 50
-    microseconds), plus the operation: an RSA-2048 private operation takes about 700 microseconds."""
+    """The key process as one security context sees it.
+
+    Every call is one round trip over a Unix socket (about 50 microseconds), plus the operation: an RSA-2048 private
+    operation takes about 700 microseconds.
+    """
 
     async def certificate(self, ref: KeyRef) -> Certificate:
         """Return the current certificate; a base key is made on demand. Raises KeyProblem (KER-KMS-*)."""
@@ -101,9 +105,7 @@ class Keys(Protocol):
         """Store the certificate of a key that is not ours (other domain). The previous one expires."""
         ...
 
-    async def encrypt(
-        self, ref: KeyRef, clear: bytes, *, salt: bytes | None = None, aad: bytes | None = None
-    ) -> bytes:
+    async def encrypt(self, ref: KeyRef, clear: bytes, *, salt: bytes | None = None, aad: bytes | None = None) -> bytes:
         """Return the hybrid envelope of section 4.1 (raw bytes): form (a) with salt, (b) bare, (c) with aad only."""
         ...
 
@@ -191,6 +193,17 @@ class TrustStore(Protocol):
         """Return the PEMs of the domain's roots and intermediates."""
         ...
 
+    async def verify(self, pem: str, domain: str) -> None:
+        """Check that a path leads from a certificate to a root of ``domain`` now (section 10.4).
+
+        Raises KeyProblem (KER-PCM-001, 011), CertificateExpired, CertificateRevoked or UntrustedCertificate.
+        """
+        ...
+
+    async def revoke(self, pem: str, reason: str) -> None:
+        """Put a certificate on the local revocation list. For ever; doing it again changes nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PartnerCertificate:
@@ -214,8 +227,12 @@ __all__ = [
     "KERNEL_SIGN",
     "PMS",
     "Certificate",
+    "CertificateExpired",
+    "CertificateMissing",
+    "CertificateRevoked",
     "DataKey",
     "DecryptionFailed",
+    "DigestMismatch",
     "KeyProblem",
     "KeyRef",
     "Keys",
@@ -223,6 +240,19 @@ __all__ = [
     "Sealer",
     "SignatureInvalid",
     "TrustStore",
+    "UntrustedCertificate",
     "ZkEncrypted",
+    "certificates",
+    "client_crypto",
+    "decoded_id_hash",
+    "hash_modulo",
+    "id_hash",
+    "jws",
+    "modulo",
+    "packet",
     "packet_key",
+    "session",
+    "thumbprint",
+    "token_id",
+    "verify_path",
 ]

@@ -1,0 +1,228 @@
+"""Certificates and signing requests that the platform issues and reads (keys-and-crypto section 10.1)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.x509.oid import NameOID
+
+from civium.kernel.encoding import b64u
+from civium.keys.errors import KeyProblem, SignatureInvalid
+from civium.keys.formats.primitives import unb64_or
+
+MIN_KEY_BITS = 2048
+MAX_CERTIFICATES = 64
+"""Certificates of one PKCS#7."""
+
+SUBJECT_ORDER = (
+    NameOID.COUNTRY_NAME,
+    NameOID.STATE_OR_PROVINCE_NAME,
+    NameOID.LOCALITY_NAME,
+    NameOID.ORGANIZATION_NAME,
+    NameOID.ORGANIZATIONAL_UNIT_NAME,
+    NameOID.COMMON_NAME,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a certificate may do. ``path_length`` is None for one that is no authority."""
+
+    path_length: int | None
+    signs: bool
+    enciphers: bool
+
+
+ROOT = Profile(path_length=2, signs=True, enciphers=False)
+MASTER = Profile(path_length=1, signs=True, enciphers=False)
+BASE = Profile(path_length=None, signs=False, enciphers=True)
+PARTNER = Profile(path_length=None, signs=True, enciphers=True)
+PARTNER_SIGNING = Profile(path_length=None, signs=True, enciphers=False)
+
+
+def module_name(application_id: str, reference_id: str = "", *, common_name: str = "www.mosip.io") -> x509.Name:
+    """Return the default subject of a root or master certificate."""
+    suffix = f"{application_id}-{reference_id}" if reference_id else application_id
+    return _name(("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"{common_name} ({suffix})"))
+
+
+def base_name(application_id: str, reference_id: str, issuer: x509.Name) -> x509.Name:
+    """Return the subject of a base key's certificate: the issuer's with an own common name."""
+    return _name((*_first_values(issuer)[:-1], f"{application_id}-{reference_id}"))
+
+
+def partner_name(subject: x509.Name) -> x509.Name:
+    """Return the subject of a re-signed partner certificate; raises KeyProblem (KER-PCM-001) without a common name."""
+    values = _first_values(subject)
+    if not values[-1]:
+        raise invalid_certificate()
+    return _name(values)
+
+
+def organisation(subject: x509.Name) -> str:
+    """Return the first organisation of a name, empty without one."""
+    return _first_values(subject)[SUBJECT_ORDER.index(NameOID.ORGANIZATION_NAME)]
+
+
+def _first_values(name: x509.Name) -> tuple[str, ...]:
+    found = (name.get_attributes_for_oid(oid) for oid in SUBJECT_ORDER)
+    return tuple(str(attributes[0].value) if attributes else "" for attributes in found)
+
+
+def _name(values: Sequence[str]) -> x509.Name:
+    # X.509 knows no empty attribute: a missing value leaves its attribute out.
+    return x509.Name(
+        [x509.NameAttribute(oid, value) for oid, value in zip(SUBJECT_ORDER, values, strict=True) if value]
+    )
+
+
+def issue(
+    profile: Profile,
+    subject: x509.Name,
+    public_key: rsa.RSAPublicKey,
+    *,
+    issuer: x509.Name,
+    signing_key: rsa.RSAPrivateKey,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.Certificate:
+    """Return a certificate signed with SHA-256 and RSA; self-signed when ``issuer`` is ``subject``.
+
+    The serial is random and positive.
+    """
+    authority = profile.path_length is not None
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=profile.path_length), critical=True)
+        .add_extension(_key_usage(profile), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .sign(signing_key, hashes.SHA256())
+    )
+
+
+def _key_usage(profile: Profile) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=profile.signs,
+        key_encipherment=profile.enciphers,
+        key_cert_sign=profile.path_length is not None,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def signing_request(subject: x509.Name, signing_key: rsa.RSAPrivateKey) -> str:
+    """Return a PKCS#10 request in PEM."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(signing_key, hashes.SHA256())
+    return request.public_bytes(Encoding.PEM).decode()
+
+
+def der(certificate: x509.Certificate) -> bytes:
+    """Return the DER bytes."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def pem(certificate: x509.Certificate) -> str:
+    """Return PEM: 64-character lines and a trailing newline."""
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def invalid_certificate() -> KeyProblem:
+    """Return the refusal of bytes that are no certificate."""
+    return KeyProblem("KER-PCM-001", "Invalid Certificate uploaded.")
+
+
+_PEM_HEAD, _PEM_TAIL = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+def parse_pem(text: str) -> x509.Certificate:
+    """Return the certificate of a PEM text, with or without its line breaks; raises KeyProblem (KER-PCM-001)."""
+    head, begin, rest = text.partition(_PEM_HEAD)
+    body, end, tail = rest.partition(_PEM_TAIL)
+    if head.strip() or tail.strip() or not begin or not end:
+        raise invalid_certificate()
+    return parse_der(unb64_or(_refuse, "".join(body.split())))
+
+
+def _refuse(_: str) -> KeyProblem:
+    return invalid_certificate()
+
+
+_UNREADABLE = (
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+def parse_der(data: bytes) -> x509.Certificate:
+    """Return the certificate of DER bytes; raises KeyProblem (KER-PCM-001).
+
+    What is lazily parsed (key, names, extensions) is read here, so that no later use of the certificate fails.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(data)
+        _ = certificate.public_key(), certificate.subject, certificate.issuer, certificate.extensions
+        _ = certificate.version, certificate.signature_hash_algorithm, certificate.serial_number
+    except (ValueError, *_UNREADABLE) as problem:
+        raise invalid_certificate() from problem
+    return certificate
+
+
+def parse_lenient(text: str) -> x509.Certificate:
+    """Return the certificate of an ``x5c`` member: base64, line breaks allowed, of DER or of a PEM text.
+
+    Raises SignatureInvalid.
+    """
+    raw = unb64_or(SignatureInvalid, "".join(text.split()))
+    try:
+        return parse_pem(raw.decode()) if raw.startswith(_PEM_HEAD.encode()) else parse_der(raw)
+    except (KeyProblem, UnicodeDecodeError):
+        raise SignatureInvalid("x5c holds no certificate") from None
+
+
+def chain_p7b(chain: Iterable[x509.Certificate]) -> str:
+    """Return a PKCS#7 of certificates only, base64url, in the order given.
+
+    Readers take the first certificate for the leaf, while `pkcs7.serialize_certificates` sorts them.
+    """
+    certificates = _tlv(0xA0, b"".join(der(certificate) for certificate in chain))
+    data_type = bytes.fromhex("06092a864886f70d010701")
+    signed_type = bytes.fromhex("06092a864886f70d010702")
+    signed = _tlv(0x30, b"\x02\x01\x01\x31\x00" + _tlv(0x30, data_type) + certificates + b"\x31\x00")
+    return b64u(_tlv(0x30, signed_type + _tlv(0xA0, signed)))
+
+
+def _tlv(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content
+
+
+def parse_p7b(text: str) -> tuple[x509.Certificate, ...]:
+    """Return the certificates of a base64 PKCS#7 in their order; raises KeyProblem (KER-PCM-001)."""
+    raw = unb64_or(_refuse, "".join(text.split()))
+    try:
+        found = pkcs7.load_der_pkcs7_certificates(raw)
+    except (ValueError, UnsupportedAlgorithm) as problem:
+        raise invalid_certificate() from problem
+    if not 0 < len(found) <= MAX_CERTIFICATES:
+        raise invalid_certificate()
+    return tuple(parse_der(der(certificate)) for certificate in found)
