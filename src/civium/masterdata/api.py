@@ -113,7 +113,7 @@ class Centre:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A registration machine and its public keys (keys-and-crypto section 4.8, LOCAL form: DER SubjectPublicKeyInfo)."""
+    """A registration machine and its public keys (keys-and-crypto section 4.8, LOCAL form: DER bytes)."""
 
     id: MachineId
     name: str
@@ -135,10 +135,12 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A user who registers people at a centre. ``role`` is the wire's (``REGISTRATION_OFFICER`` ...)."""
+    """A user who registers people at a centre. ``role`` is the wire's (``REGISTRATION_OFFICER`` ...).
+
+    No name: nothing here needs it.
+    """
 
     user_id: str
-    name: str
     centre: CentreId
     role: str
     active: bool
@@ -199,7 +201,7 @@ class MasterData(Protocol):
         """
         ...
 
-    async def register_operator(self, user_id: str, *, name: str, centre: CentreId, role: str) -> Operator:
+    async def register_operator(self, user_id: str, *, centre: CentreId, role: str) -> Operator:
         """Add or replace an operator mapped to a centre. Idempotent. Raises Rejected KER-MSD-215."""
         ...
 
