@@ -1,0 +1,1 @@
+from packet_fixtures import *  # noqa: F403
