@@ -26,6 +26,7 @@ from civium.keys.formats import certificates, client_crypto, jws, packet, sessio
 from civium.keys.formats.identifiers import decoded_id_hash, hash_modulo, id_hash, modulo, token_id
 from civium.keys.formats.primitives import thumbprint
 from civium.keys.trust import verify_path
+from civium.platform.outbox import Event
 from civium.platform.sealing import Sealer
 
 
@@ -216,6 +217,26 @@ class PartnerCertificate:
     original_pem: str
 
 
+class KeysAudited(Event, frozen=True, kw_only=True):
+    """An act of keys for the audit trail: topic and members of audit's own event, which a lower context cannot import.
+
+    ``subject`` is a certificate's thumbprint in hex.
+    """
+
+    context: str
+    action: str
+    actor: str
+    purpose: str
+    outcome: str = "success"
+    subject: str | None = None
+    code: str | None = None
+    at: str
+
+    @classmethod
+    def topic(cls) -> str:
+        return "audit.recorded"
+
+
 __all__ = [
     "IDA_CRED_SERVICE",
     "IDA_FIR",
@@ -236,6 +257,7 @@ __all__ = [
     "KeyProblem",
     "KeyRef",
     "Keys",
+    "KeysAudited",
     "PartnerCertificate",
     "Sealer",
     "SignatureInvalid",
