@@ -56,6 +56,7 @@ class Permission(StrEnum):
     IDENTITY_ADD = "identity:person:add"
     IDENTITY_LOCK = "identity:lock:change"
     IDENTITY_READ = "identity:person:read"
+    IDENTITY_RID_READ = "identity:rid:read"
     IDENTITY_UPDATE = "identity:person:update"
     IDGENERATOR_USE = "masterdata:idgenerator:use"
     KEYS_CERTIFICATE_READ = "keys:certificate:read"
@@ -81,7 +82,9 @@ class Permission(StrEnum):
     REGISTRATION_UPLOAD = "registration:packet:upload"
     SYNCDATA_READ = "masterdata:sync:read"
     VID_CREATE = "identity:vid:create"
+    VID_LIST = "identity:vid:list"
     VID_READ = "identity:vid:read"
+    VID_RENEW = "identity:vid:renew"
     VID_UPDATE = "identity:vid:update"
 
 
@@ -111,6 +114,7 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.IDENTITY_ADD: _REGISTER,
         Permission.IDENTITY_LOCK: frozenset({Role.RESIDENT, Role.ID_REPOSITORY}),
         Permission.IDENTITY_READ: _REGISTER | _REGISTRATION_STAFF | {Role.RESIDENT, Role.ID_AUTHENTICATION},
+        Permission.IDENTITY_RID_READ: frozenset({Role.RESIDENT, Role.ID_REPOSITORY}),
         Permission.IDENTITY_UPDATE: _REGISTER,
         Permission.IDGENERATOR_USE: _REGISTER,
         Permission.KEYS_CERTIFICATE_READ: _ALL,
@@ -139,7 +143,9 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.SYNCDATA_READ: _REGISTRATION_STAFF
         | {Role.REGISTRATION_PROCESSOR, Role.REGISTRATION_OPERATOR, Role.GLOBAL_ADMIN},
         Permission.VID_CREATE: _REGISTER | {Role.RESIDENT},
+        Permission.VID_LIST: _REGISTER | {Role.RESIDENT},
         Permission.VID_READ: _REGISTER | {Role.RESIDENT, Role.ID_AUTHENTICATION},
+        Permission.VID_RENEW: frozenset({Role.RESIDENT, Role.ID_REPOSITORY}),
         Permission.VID_UPDATE: _REGISTER | {Role.RESIDENT, Role.ID_AUTHENTICATION},
     }
 )
