@@ -1,0 +1,1 @@
+"""Who may call: users, service clients, the built-in token issuer, the auth-manager API."""
