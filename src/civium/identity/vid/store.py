@@ -1,0 +1,70 @@
+"""All SQL of virtual IDs."""
+
+import uuid
+from datetime import datetime
+
+import asyncpg
+
+from civium.identity.api import VidType
+from civium.identity.vid.domain import VidRow, VidStatus
+from civium.platform.database import Database, Transaction
+
+Source = Database | Transaction
+
+_VID = "SELECT vid_hash, ref, kind, status, vid_box, generated_at, expires_at FROM identity.vid"
+
+
+def _vid(row: asyncpg.Record) -> VidRow:
+    return VidRow(
+        row["vid_hash"],
+        row["ref"],
+        VidType(row["kind"]),
+        VidStatus(row["status"]),
+        row["vid_box"],
+        row["generated_at"],
+        row["expires_at"],
+    )
+
+
+async def by_hash(source: Source, vid_hash: bytes) -> VidRow | None:
+    row = await source.fetch_row(f"{_VID} WHERE vid_hash = $1", vid_hash)
+    return None if row is None else _vid(row)
+
+
+async def of_person(source: Source, ref: uuid.UUID, status: VidStatus) -> list[VidRow]:
+    """Return a person's VIDs with that stored status, oldest first."""
+    return [
+        _vid(row)
+        for row in await source.fetch(f"{_VID} WHERE ref = $1 AND status = $2 ORDER BY generated_at", ref, status)
+    ]
+
+
+async def take_number(source: Source, vid_hash: bytes, expires_at: datetime | None) -> bool:
+    """Note a number as issued; False when it was issued before."""
+    tag = await source.execute(
+        "INSERT INTO identity.vid_number (vid_hash, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        vid_hash,
+        expires_at,
+    )
+    return tag.endswith(" 1")
+
+
+async def insert(transaction: Transaction, row: VidRow) -> None:
+    await transaction.execute(
+        "INSERT INTO identity.vid (vid_hash, ref, kind, status, vid_box, generated_at, expires_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        row.vid_hash,
+        row.ref,
+        row.kind,
+        row.status,
+        row.box,
+        row.generated_at,
+        row.expires_at,
+    )
+
+
+async def set_status(transaction: Transaction, row: VidRow) -> None:
+    """Write status and box of a row that exists."""
+    await transaction.execute(
+        "UPDATE identity.vid SET status = $2, vid_box = $3 WHERE vid_hash = $1", row.vid_hash, row.status, row.box
+    )
