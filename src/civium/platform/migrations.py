@@ -81,11 +81,10 @@ async def migrate(owner: Secret[str], *, compression: bool = True, root: Path | 
         await connection.execute(_PREPARE)
         pending = await _pending(connection, migrations)
         if pending:
-            await _dbmate(owner, migrations)
-            await connection.executemany(
-                "INSERT INTO migrations.applied (version, name, sha256) VALUES ($1, $2, $3)",
-                [(each.version, each.path.name, each.digest()) for each in pending],
-            )
+            try:
+                await _dbmate(owner, migrations)
+            finally:
+                await _record(connection, pending)
         if not compression:
             await _store_plainly(connection)
         return [each.path.name for each in pending]
@@ -98,6 +97,7 @@ CREATE SCHEMA IF NOT EXISTS migrations;
 CREATE TABLE IF NOT EXISTS migrations.applied (
     version text PRIMARY KEY, name text NOT NULL, sha256 bytea NOT NULL, at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE IF NOT EXISTS migrations.schema_migrations (version varchar PRIMARY KEY);
 """
 
 
@@ -119,6 +119,15 @@ async def _pending(connection: "asyncpg.Connection[asyncpg.Record]", migrations:
         if each.context in latest and latest[each.context].version > each.version:
             raise MigrationError(f"{each.path.name} comes before {latest[each.context].path.name}, applied already")
     return pending
+
+
+async def _record(connection: "asyncpg.Connection[asyncpg.Record]", pending: list[Migration]) -> None:
+    """Keep the checksums of what was applied, also when a later file failed."""
+    applied = {row["version"] for row in await connection.fetch("SELECT version FROM migrations.schema_migrations")}
+    await connection.executemany(
+        "INSERT INTO migrations.applied (version, name, sha256) VALUES ($1, $2, $3)",
+        [(each.version, each.path.name, each.digest()) for each in pending if each.version in applied],
+    )
 
 
 async def _dbmate(owner: Secret[str], migrations: list[Migration]) -> None:

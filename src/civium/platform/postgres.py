@@ -229,24 +229,29 @@ class Cluster:
         binaries = find_binaries(self._settings.binaries)
         if self._account is None or _runs(binaries, self._account):
             return binaries
+        # A wheel's libraries stand beside its package, found by a relative path: keep both where they are.
+        package = binaries.parent.parent
         copy = self._base / "binaries" / _tag(binaries)
+        inner = Path(package.name, binaries.parent.name)
         if not copy.exists():
             fresh = copy.with_suffix(".new")
             shutil.rmtree(fresh, ignore_errors=True)
-            shutil.copytree(binaries.parent, fresh, symlinks=True)
-            for path in (fresh, *fresh.rglob("*")):
+            shutil.copytree(binaries.parent, fresh / inner, symlinks=True)
+            libraries = package.with_suffix(".libs")
+            if libraries.is_dir():
+                shutil.copytree(libraries, fresh / libraries.name)
+            for path in (copy.parent, fresh, *fresh.rglob("*")):
                 if not path.is_symlink():
                     path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            copy.parent.chmod(0o711)
             fresh.rename(copy)
-        return copy / binaries.name
+        return copy / inner / binaries.name
 
     def _create(self, binaries: Path) -> None:
         fresh = self._base / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         self._give(fresh)
-        with tempfile.NamedTemporaryFile("w", prefix="pw", dir=self.socket_directory, encoding="ascii") as password:
+        with tempfile.NamedTemporaryFile("w", prefix="pw", dir=self.socket_directory, encoding="utf-8") as password:
             self._give(Path(password.name))
             password.write(secrets.token_hex(32))
             password.flush()
@@ -413,7 +418,7 @@ def _postmaster(data: Path) -> int | None:
 
 
 def _create_role(role: str, login: str) -> str:
-    missing = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"  # noqa: S608 - names of this module
+    missing = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')"
     return f"DO $$BEGIN {missing} THEN CREATE ROLE {role} {login}; END IF; END$$;"
 
 

@@ -91,3 +91,13 @@ async def test_authentication_cannot_read_the_core_outbox(db):
 async def test_a_context_may_write_but_not_read_the_outbox(db):
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await db.core("identity").fetch("SELECT payload FROM outbox_core.outbox")
+
+
+async def test_what_stood_before_a_failing_file_is_kept_and_guarded(db, tmp_path):
+    first = write(tmp_path, "zoo", "9001_zoo_first.sql", "CREATE SCHEMA zoo;")
+    write(tmp_path, "zoo", "9002_zoo_second.sql", "SELECT nonsense;")
+    with pytest.raises(MigrationError, match="nonsense"):
+        await migrate(db.dsn(OWNER), root=tmp_path)
+    first.write_text(first.read_text() + "-- a remark\n")
+    with pytest.raises(MigrationError, match="9001_zoo_first"):
+        await migrate(db.dsn(OWNER), root=tmp_path)

@@ -1,0 +1,76 @@
+"""The file store: whole or not at all, and never outside its directory."""
+
+import pytest
+
+from civium.platform.objects import FileObjectStore, ObjectNotFound
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FileObjectStore(tmp_path / "objects")
+
+
+async def test_a_blob_comes_back_and_is_replaced_whole(store):
+    await store.put("packets/ab/cd", b"first")
+    await store.put("packets/ab/cd", b"second")
+    assert await store.get("packets/ab/cd") == b"second"
+
+
+async def test_a_missing_blob_is_an_error_of_its_own(store):
+    await store.put("packets/ab/cd", b"")
+    for name in ("packets/none", "packets/ab", "packets/ab/cd/ef"):
+        with pytest.raises(ObjectNotFound):
+            await store.get(name)
+
+
+async def test_deleting_twice_is_no_error(store):
+    await store.put("packets/ab", b"x")
+    await store.delete("packets/ab")
+    await store.delete("packets/ab")
+    with pytest.raises(ObjectNotFound):
+        await store.get("packets/ab")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "packets",
+        "packets/",
+        "/etc/passwd",
+        "packets/../../etc/passwd",
+        "packets/..",
+        "packets/./x",
+        "packets//x",
+        "packets/a b",
+        "packets/a\x00b",
+        "packets/a\n",
+        "packets/.hidden",
+        "packets/a\\b",
+        "packets/" + "a" * 129,
+        "a/" * 8 + "a",
+    ],
+)
+async def test_a_name_that_could_lead_elsewhere_is_refused(store, name):
+    for act in (store.put(name, b""), store.get(name), store.delete(name)):
+        with pytest.raises(ValueError, match="object name"):
+            await act
+
+
+async def test_a_failed_write_leaves_the_old_blob_and_no_rest(store, tmp_path, monkeypatch):
+    await store.put("packets/ab", b"old")
+
+    def full(_descriptor):
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        await store.put("packets/ab", b"new")
+    assert await store.get("packets/ab") == b"old"
+    assert [path.name for path in (tmp_path / "objects" / "packets").iterdir()] == ["ab"]
+
+
+async def test_nobody_else_may_read(store, tmp_path):
+    await store.put("packets/ab", b"x")
+    for path in (tmp_path / "objects").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
