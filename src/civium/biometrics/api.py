@@ -1,36 +1,46 @@
-"""What other contexts may ask of biometrics: reading records, judging quality, comparing fingers."""
+"""What other contexts may ask of biometrics: reading and writing records, judging quality, comparing fingers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
+from civium.biometrics.cbeff import compose as compose_cbeff
+from civium.biometrics.cbeff import compose_single, credential_key
+from civium.biometrics.cbeff import parse as parse_cbeff
+from civium.biometrics.domain import (
+    EYE_LABELS,
+    FINGER_POSITIONS,
+    MANDATORY,
+    BiometricRecord,
+    CaptureNotes,
+    InvalidBiometrics,
+    Modality,
+    Quality,
+    merge,
+    missing_mandatory,
+)
 
-class Modality(StrEnum):
-    """CBEFF types as the wire spells them."""
+__all__ = [
+    "EYE_LABELS",
+    "FINGER_POSITIONS",
+    "MANDATORY",
+    "MATCH_THRESHOLD",
+    "BiometricRecord",
+    "CaptureNotes",
+    "FingerMatcher",
+    "InvalidBiometrics",
+    "Modality",
+    "Quality",
+    "QualityJudge",
+    "compose_cbeff",
+    "compose_single",
+    "credential_key",
+    "merge",
+    "missing_mandatory",
+    "parse_cbeff",
+]
 
-    FINGER = "Finger"
-    IRIS = "Iris"
-    FACE = "Face"
-    EXCEPTION_PHOTO = "ExceptionPhoto"
-
-
-@dataclass(frozen=True, slots=True)
-class BiometricRecord:
-    """One BIR: a modality, its subtype words (``Left IndexFinger``, ``Right``; empty for a face) and the BDB.
-
-    ``bdb`` is the ISO/IEC 19794 record; empty for an exception.
-    """
-
-    modality: Modality
-    subtype: str
-    bdb: bytes = field(repr=False)
-    quality: int = 0
-    exception: bool = False
-
-
-class InvalidBiometrics(ValueError):
-    """A CBEFF, ISO record or image is malformed. The message names the rule, never the data."""
+MATCH_THRESHOLD: Final = 40
+"""Bozorth3 score from which two fingers are the same (biometrics B3: impostors stayed at 32 or below)."""
 
 
 class FingerMatcher(Protocol):
@@ -45,5 +55,9 @@ class FingerMatcher(Protocol):
         ...
 
 
-MATCH_THRESHOLD = 40
-"""Bozorth3 score from which two fingers are the same (biometrics B3: impostors stayed at 32 or below)."""
+class QualityJudge(Protocol):
+    """Measures captures. Work runs in worker processes; decrypted images never touch disk."""
+
+    async def qualities(self, records: Sequence[BiometricRecord]) -> Sequence[Quality]:
+        """Return the quality of each record; an exception has none and is refused (InvalidBiometrics)."""
+        ...
