@@ -63,10 +63,16 @@ class TestDatabase:
             await connection.close()
 
 
+def memory_directory() -> str | None:
+    """Return a directory in memory if there is a roomy one: copying a database there takes 10 ms instead of 400."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 2**30 else None
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A running server without durability, for this worker process."""
-    home = Path(tempfile.mkdtemp(prefix="civium-test-"))
+    home = Path(tempfile.mkdtemp(prefix="civium-test-", dir=memory_directory()))
     home.chmod(0o711)
     server = Cluster(home, DatabaseSettings(durable=False))
     try:
@@ -96,7 +102,7 @@ async def db(cluster: Cluster, template: str) -> AsyncIterator[TestDatabase]:
     name = f"t{uuid.uuid4().hex}"
     admin = await asyncpg.connect(cluster.dsn(BOOTSTRAP, "postgres").reveal())
     try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
         try:
             async with AsyncExitStack() as stack:
                 core = await open_pool(cluster.dsn(CORE, name).reveal(), size=8)

@@ -1,5 +1,6 @@
 """The embedded server: private, recoverable, never root, never twice, never an orphan."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -8,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import asyncpg
@@ -120,7 +120,7 @@ async def test_the_server_recovers_from_a_kill(home):
         await ask(server, "CREATE SCHEMA kept")
         os.kill(server.pid, signal.SIGKILL)
         while server.running():
-            time.sleep(0.01)
+            await asyncio.sleep(0.01)
         server.stop()
         server.start()
         assert await ask(server, "SELECT count(*) FROM pg_namespace WHERE nspname = 'kept'") == 1
