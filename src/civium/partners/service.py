@@ -47,6 +47,7 @@ from civium.platform.sealing import Place, Sealer
 
 _CONTACT = "partners/contact"
 _KEY = "partners/key"
+_SYSTEM = "system"
 
 
 class Partners:
@@ -171,13 +172,16 @@ class Partners:
             partner_id, partner_type, organisation, group.id if group else None, "InProgress", False, None, None, None,
             caller.subject,
         )  # fmt: skip
-        clear = json.dumps([contact.address, contact.contact_number, contact.email]).encode()
-        box = await self._sealer.seal(_CONTACT, Place("partners.partner", partner_id, "contact"), clear)
+        box = await self._sealed_contact(partner_id, contact)
         async with self._db.transaction() as tx:
             if not await self._store.add_partner(tx, partner, box, email_hash, self._clock.now()):
                 raise Rejected("PMS_PRT_051", "Partner id already exists.")
             await self._audit(tx, "partners.partner.registered", caller, partner_id)
         return partner
+
+    async def _sealed_contact(self, partner_id: str, contact: Contact) -> bytes:
+        clear = json.dumps([contact.address, contact.contact_number, contact.email]).encode()
+        return await self._sealer.seal(_CONTACT, Place("partners.partner", partner_id, "contact"), clear)
 
     async def partner(self, partner_id: str, caller: Caller) -> Partner:
         """Return a partner that the caller may see; raises Rejected PMS_PRT_005, PMS_PRT_055."""
@@ -230,6 +234,20 @@ class Partners:
             await self._publish_anchors(tx, domain, anchors)
             await self._audit(tx, "partners.certificate.uploaded", caller, partner.id)
         return replace(certificate, signed_chain_p7b=_armoured(certificate.signed_chain_p7b))
+
+    async def seed_online_verification_partner(self, partner_id: str, pem: str) -> None:
+        """Register our own authentication as a partner, with the certificate of its key; does nothing when known."""
+        if await self._store.partner(partner_id) is not None:
+            return
+        partner = Partner(
+            partner_id, PartnerType.ONLINE_VERIFICATION, "Civium authentication", None, "approved", True, None,
+            pem, pem, _SYSTEM,
+        )  # fmt: skip
+        email = f"{partner_id}@civium.invalid"
+        email_hash = await self._sealer.keyed_hash(_CONTACT, email.encode())
+        box = await self._sealed_contact(partner_id, Contact("", "", email))
+        async with self._db.transaction() as tx:
+            await self._store.add_partner(tx, partner, box, email_hash, self._clock.now())
 
     async def change_partner_status(self, partner_id: str, status: str, caller: Caller) -> str:
         """Activate or deactivate a partner; returns the message of the wire."""

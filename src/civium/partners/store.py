@@ -201,7 +201,8 @@ class PartnerStore:
     async def add_mapping(self, tx: Transaction, mapping: Mapping, use_case: str, by: str, at: datetime) -> None:
         await tx.execute(
             "INSERT INTO partners.policy_mapping "
-            "(key, partner_id, policy_id, use_case, status, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "(key, partner_id, policy_id, use_case, status, created_by, created_at) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7)",
             mapping.key,
             mapping.partner_id,
             mapping.policy_id,

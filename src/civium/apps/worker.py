@@ -1,0 +1,42 @@
+"""The worker process: delivers events between contexts and runs their background jobs."""
+
+import asyncio
+import signal
+
+import uvloop
+
+from civium.apps.installation import OUTBOX_AUTH, OUTBOX_CORE, open_installation
+from civium.kernel import faults
+from civium.kernel.clock import SystemClock
+from civium.platform import telemetry
+from civium.platform.dispatcher import Dispatcher
+from civium.platform.settings import Settings, load
+from civium.platform.worker import Worker
+
+
+async def work(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; finishes the batches in progress."""
+    async with open_installation(settings) as installation:
+        dispatchers = [
+            Dispatcher(context.pool, schema, installation.consumers, context.sealer, SystemClock())
+            for context, schema in ((installation.core, OUTBOX_CORE), (installation.auth, OUTBOX_AUTH))
+        ]
+        jobs = [job for module in installation.modules for job in module.jobs]
+        worker = Worker(installation.core.pool, jobs, dispatchers)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        await worker.run()
+
+
+def main() -> None:
+    """Run the worker of the installation that the environment describes."""
+    settings = load()
+    telemetry.configure(settings.log_level)
+    if settings.sandbox and settings.fault is not None:
+        faults.arm(settings.fault)
+    uvloop.run(work(settings))
+
+
+if __name__ == "__main__":
+    main()
