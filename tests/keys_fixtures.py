@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from civium.kernel.clock import SystemClock
+from civium.kernel.clock import Clock, SystemClock
 from civium.keys import allowlist
 from civium.keys.allowlist import Gate
 from civium.keys.client import InProcess, KeysClient
@@ -13,10 +13,14 @@ from civium.keys.operations import Keystores
 from civium.keys.sealing import KeySealer
 
 
+def open_home(home: Path, clock: Clock) -> Keystores:
+    """Open the keystores of an installation whose home is ``home``."""
+    return Keystores(home / "keys", None, zk_pool_size=16, clock=clock)
+
+
 @pytest.fixture(scope="session")
 def keystores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystores]:
-    home: Path = tmp_path_factory.mktemp("keystores")
-    with Keystores(home, None, zk_pool_size=16, clock=SystemClock()) as opened:
+    with open_home(tmp_path_factory.mktemp("keystores"), SystemClock()) as opened:
         yield opened
 
 

@@ -59,6 +59,8 @@ CONNECT_SECONDS: Final = 5.0
 """How long a call waits for a key process that is starting."""
 CONNECT_PAUSE: Final = 0.05
 CALL_SECONDS: Final = 30.0
+CALL_ATTEMPTS: Final = 3
+"""A process that is being killed may still take a connection and drop it."""
 
 T = TypeVar("T")
 
@@ -212,18 +214,18 @@ class SocketBinding:
     async def ask(self, call: AnyCall, answer: type[T]) -> T:
         """Send a call and wait for its reply.
 
-        Every call may be repeated without harm, so one whose connection breaks is asked once more.
+        Every call may be repeated without harm, so one whose connection breaks is asked again.
         """
-        try:
-            reply = await (await self._connection()).ask(call)
-        except _Lost:
+        for _ in range(CALL_ATTEMPTS):
             try:
                 reply = await (await self._connection()).ask(call)
             except _Lost:
-                raise Unavailable("the key process ended during a call") from None
-        if reply.failure is not None:
-            raise _problem(reply.failure)
-        return msgspec.msgpack.decode(reply.result, type=answer)
+                await asyncio.sleep(CONNECT_PAUSE)
+                continue
+            if reply.failure is not None:
+                raise _problem(reply.failure)
+            return msgspec.msgpack.decode(reply.result, type=answer)
+        raise Unavailable("the key process ended during a call")
 
     async def close(self) -> None:
         """Close this event loop's connection."""

@@ -99,18 +99,22 @@ async def _serve(settings: Settings, keystores: Keystores, ready: int | None) ->
 async def _listen(
     path: Path, gate: Gate, operations: Operations, threads: ThreadPoolExecutor
 ) -> asyncio.AbstractServer:
-    """Serve one security context on ``path``; the umask leaves it to our own user."""
-    _prepare(path)
+    """Serve one security context on ``path``."""
     return await asyncio.get_running_loop().create_unix_server(
-        lambda: _Connection(gate, operations, threads), str(path)
+        lambda: _Connection(gate, operations, threads), sock=_bound(path)
     )
 
 
-def _prepare(path: Path) -> None:
+def _bound(path: Path) -> socket.socket:
+    """Return a socket on ``path`` that only our own user may open, in place of one that a killed process left."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise CiviumError(f"{path} is too long for a Unix socket: choose a shorter home")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(os.fsencode(path))
+    path.chmod(0o600)
+    return bound
 
 
 class _Connection(FrameProtocol):

@@ -70,8 +70,9 @@ class SecretBox:
 
     def unwrap(self, secret: str, label: str, box: bytes, aad: bytes) -> bytes:
         """Open what ``wrap`` made; raises DecryptionFailed."""
+        key = self._derived(secret, label)
         try:
-            return open_bytes(self._derived(secret, label), box, aad)
+            return open_bytes(key, box, aad)
         except IntegrityError:
             raise DecryptionFailed("the wrapped key does not open") from None
 
