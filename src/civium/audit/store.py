@@ -56,7 +56,9 @@ class Store:
         )
         return [Record(**row) for row in rows]
 
-    async def last_seq(self) -> int:
-        """Return the highest sequence number, 0 for an empty trail."""
-        last: int = await self._database.fetch_value("SELECT coalesce(max(seq), 0) FROM audit.record")
-        return last
+    async def first_beyond_head(self) -> int | None:
+        """Return the first record that the head of the same instant does not reach: there should be none."""
+        seq: int | None = await self._database.fetch_value(
+            "SELECT min(seq) FROM audit.record WHERE seq > (SELECT seq FROM audit.head)"
+        )
+        return seq

@@ -47,10 +47,11 @@ class Verifier:
     async def _check_head(self, seq: int, expected: bytes, stored: bytes, mac: bytes | None) -> None:
         if stored != expected:
             raise AuditTrailBroken(seq, "it is not what the head was set to")
-        if mac is None:
-            if seq or await self._store.last_seq():
-                raise AuditTrailBroken(1, "the head was put back to the beginning")
+        beyond = await self._store.first_beyond_head()
+        if beyond is not None:
+            raise AuditTrailBroken(beyond, "the head does not reach it")
+        if mac is None and seq == 0:
             return
         text = json.dumps([seq, expected.hex()], separators=(",", ":"))
-        if not hmac.compare_digest(mac, await self._sealer.keyed_hash("audit/head", text.encode())):
+        if mac is None or not hmac.compare_digest(mac, await self._sealer.keyed_hash("audit/head", text.encode())):
             raise AuditTrailBroken(seq, "the head was not written by this installation")

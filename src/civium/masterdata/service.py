@@ -127,7 +127,7 @@ class MasterDataService:
             sign_key_index=key_index(sign_public_key),
             active=True,
         )
-        if (await self._current()).machines.get(machine) != registered:
+        if (await self._fresh()).machines.get(machine) != registered:
             async with self._database.transaction() as transaction:
                 await self._store.save_machine(transaction, registered)
                 await self._audit(transaction, "masterdata.machine.registered", machine)
@@ -136,7 +136,7 @@ class MasterDataService:
     async def register_operator(self, user_id: str, *, centre: CentreId, role: str) -> Operator:
         await self.centre(centre)
         registered = Operator(user_id=user_id, centre=centre, role=role, active=True)
-        if (await self._current()).operators.get(user_id) != registered:
+        if (await self._fresh()).operators.get(user_id) != registered:
             subject = await self._sealer.keyed_hash("masterdata/operator", user_id.encode())
             async with self._database.transaction() as transaction:
                 await self._store.save_operator(transaction, registered)
