@@ -3,6 +3,10 @@
 `authentication` imports nothing of identity, credentials or registration; those publish these events.
 """
 
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
 from civium.platform.outbox import Event
 
 
@@ -67,3 +71,36 @@ class AuthTypeStatusUpdated(Event, frozen=True, kw_only=True):
     @classmethod
     def topic(cls) -> str:
         return "mpartner-default-auth/AUTH_TYPE_STATUS_UPDATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A relying party's request exactly as it came in: the signature covers the body's bytes.
+
+    ``path`` holds the decoded segments after the endpoint's name.
+    """
+
+    path: tuple[str, ...]
+    signature: str = field(repr=False)
+    authorization: str = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Usage(Enum):
+    """An endpoint for relying parties, by the ``id`` that its requests and answers carry."""
+
+    AUTH = "mosip.identity.auth"
+    KYC = "mosip.identity.kyc"
+    OTP = "mosip.identity.otp"
+
+
+class Authentication(Protocol):
+    """Answers relying parties (id-authentication sections 2, 3 and 7)."""
+
+    async def answer(self, usage: Usage, call: Call) -> bytes:
+        """Return the answer's envelope, also for every refusal; it is released after its record is committed.
+
+        Costs one database read, one write transaction, one RSA private operation (two with the signature over the
+        answer) and some 5 round trips to the key process. Raises kernel.errors.Unavailable when a dependency is gone.
+        """
+        ...
