@@ -33,7 +33,3 @@ class CertificateRevoked(SignatureInvalid):
 
 class UntrustedCertificate(SignatureInvalid):
     """No path leads from a certificate to a trusted root."""
-
-
-class WeakSignature(UntrustedCertificate):
-    """A certificate's path holds, but the certificate is signed with a hash other than SHA-2."""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtensionOID
 
-from civium.keys.errors import CertificateExpired, CertificateRevoked, UntrustedCertificate, WeakSignature
+from civium.keys.errors import CertificateExpired, CertificateRevoked, UntrustedCertificate
 from civium.keys.formats.certificates import MIN_KEY_BITS
 from civium.keys.formats.primitives import thumbprint
 
@@ -26,7 +26,7 @@ _UNDERSTOOD = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
-_SHA2 = (hashes.SHA224, hashes.SHA256, hashes.SHA384, hashes.SHA512)
+SHA2 = (hashes.SHA224, hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
 def verify_path(
@@ -40,8 +40,8 @@ def verify_path(
 
     Only anchors issue: a partner's leaf never does, whatever its basicConstraints say. ``revoked`` holds thumbprints
     (32 bytes). Raises CertificateExpired when the leaf, or every path, is outside its validity at ``at``,
-    CertificateRevoked when the leaf or a path's authority is revoked, WeakSignature when only the leaf's hash is at
-    fault, UntrustedCertificate otherwise. Costs one RSA public operation (30 microseconds) per link.
+    CertificateRevoked when the leaf or a path's authority is revoked, UntrustedCertificate otherwise. Costs one RSA
+    public operation (30 microseconds) per link.
     """
     if not _valid(leaf, at):
         raise CertificateExpired("the certificate is not valid at this time")
@@ -51,8 +51,6 @@ def verify_path(
         raise UntrustedCertificate("the certificate cannot be trusted")
     path = _path(leaf, [anchor for anchor in anchors if _valid(anchor, at) and thumbprint(anchor) not in revoked])
     if path is not None:
-        if not _signed_with_sha2(leaf):
-            raise WeakSignature("the certificate is signed with an old hash")
         return path
     broken = _path(leaf, anchors)
     if broken is None:
@@ -85,17 +83,7 @@ def _path(leaf: x509.Certificate, anchors: Sequence[x509.Certificate]) -> tuple[
 
 
 def _issued(authority: x509.Certificate, path: tuple[x509.Certificate, ...]) -> bool:
-    below = path[-1]
-    # A leaf's hash is judged once its path stands, so that the two refusals can be told apart.
-    return (
-        may_issue(authority, below=_authorities(path))
-        and (len(path) == 1 or _signed_with_sha2(below))
-        and signed_by(below, authority)
-    )
-
-
-def _signed_with_sha2(certificate: x509.Certificate) -> bool:
-    return isinstance(certificate.signature_hash_algorithm, _SHA2)
+    return may_issue(authority, below=_authorities(path)) and signed_by(path[-1], authority)
 
 
 def _authorities(path: tuple[x509.Certificate, ...]) -> int:
@@ -125,7 +113,7 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Tell whether ``authority`` has the issuer's name and its key, RSA of 2048 bits or more, signed."""
+    """Tell whether ``authority`` has the issuer's name and its key, RSA of 2048 bits or more, signed with SHA-2."""
     key = authority.public_key()
     if certificate.issuer != authority.subject or not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_KEY_BITS:
         return False

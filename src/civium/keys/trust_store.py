@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from civium.kernel.clock import Clock, iso_millis
 from civium.keys import store
 from civium.keys.api import Keys, KeysAudited, PartnerCertificate
-from civium.keys.errors import CertificateRevoked, KeyProblem, SignatureInvalid, WeakSignature
+from civium.keys.errors import CertificateRevoked, KeyProblem, SignatureInvalid
 from civium.keys.formats.certificates import (
     MIN_KEY_BITS,
     chain_p7b,
@@ -25,7 +25,7 @@ from civium.keys.formats.certificates import (
     pem as pem_of,
 )
 from civium.keys.formats.primitives import thumbprint
-from civium.keys.trust import is_self_signed, may_issue, verify_path
+from civium.keys.trust import SHA2, is_self_signed, may_issue, verify_path
 from civium.platform.database import Database, Transaction
 from civium.platform.outbox import Outbox
 
@@ -118,12 +118,12 @@ class DatabaseTrustStore:
             raise _refused("004", "Certificate Dates are not valid.")
         if is_self_signed(leaf):
             raise _refused("015", "Self Signed Certificate not allowed as partner.")
-        path: tuple[x509.Certificate, ...] | None = None
         try:
             path = await self._verified_path(leaf, domain, now)
-        except WeakSignature:
-            pass  # refused below, where the order of the checks has it
         except SignatureInvalid:
+            # No path is built over an old hash: say so, rather than that the authority is unknown.
+            if not isinstance(leaf.signature_hash_algorithm, SHA2):
+                raise _refused("014", "Partner Certificate Signature algorithm not supported.") from None
             raise _refused("006", "Root CA/Intermediate CA Certificates not found.") from None
         _check_version(leaf)
         if not organisation or organisation_of(leaf.subject) != organisation:
@@ -131,8 +131,6 @@ class DatabaseTrustStore:
         key = leaf.public_key()
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_KEY_BITS:
             raise _refused("013", "Partner Certificate Key Size is less than allowed size.")
-        if path is None:
-            raise _refused("014", "Partner Certificate Signature algorithm not supported.")
 
         chain = path if domain == UNSIGNED_DOMAIN else await self._resigned(leaf)
         signed, authorities = chain[0], chain[1:]

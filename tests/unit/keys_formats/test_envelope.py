@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from civium.kernel.encoding import b64u, sha256_hex_upper, unb64
 from civium.keys.api import DecryptionFailed, DigestMismatch, KeyProblem
-from civium.keys.formats import envelope, packet, primitives, session, zk
+from civium.keys.formats import certificates, envelope, packet, primitives, session, zk
 
 from .conftest import new_rsa, self_signed
 
@@ -102,10 +102,13 @@ def test_salt_that_is_no_iv_is_refused(base, size):
         envelope.encrypt(base.certificate, CLEAR, salt=bytes(size))
 
 
-def test_key_of_another_size_is_refused():
-    holder = self_signed("large", new_rsa(3072))
+def test_weak_key_is_refused_and_a_longer_one_is_not(keys):
+    weak = new_rsa(1024)
+    holder = self_signed("root", keys[0]).signs(certificates.PARTNER, "weak", weak)
     with pytest.raises(KeyProblem, match="KER-CRY-002"):
         envelope.encrypt(holder.certificate, CLEAR)
+    longer = self_signed("long", new_rsa(3072))
+    assert len(envelope.encrypt(longer.certificate, CLEAR)) == 356 + 128 + len(CLEAR)
 
 
 def test_session_key_of_another_length_is_refused(base):

@@ -1,6 +1,8 @@
 """Certificates and signing requests that the platform issues and reads (keys-and-crypto section 10.1)."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,37 +50,36 @@ PARTNER_SIGNING = Profile(path_length=None, signs=True, enciphers=False)
 def module_name(application_id: str, reference_id: str = "", *, common_name: str = "www.mosip.io") -> x509.Name:
     """Return the default subject of a root or master certificate."""
     suffix = f"{application_id}-{reference_id}" if reference_id else application_id
-    return _name(("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"{common_name} ({suffix})"))
+    values = ("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"{common_name} ({suffix})")
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in zip(SUBJECT_ORDER, values, strict=True)])
 
 
 def base_name(application_id: str, reference_id: str, issuer: x509.Name) -> x509.Name:
     """Return the subject of a base key's certificate: the issuer's with an own common name."""
-    return _name((*_first_values(issuer)[:-1], f"{application_id}-{reference_id}"))
+    inherited = [attribute for attribute in _first_of_each(issuer) if attribute.oid != NameOID.COMMON_NAME]
+    own = x509.NameAttribute(NameOID.COMMON_NAME, f"{application_id}-{reference_id}")
+    return x509.Name([*inherited, own])
 
 
 def partner_name(subject: x509.Name) -> x509.Name:
-    """Return the subject of a re-signed partner certificate; raises KeyProblem (KER-PCM-001) without a common name."""
-    values = _first_values(subject)
-    if not values[-1]:
+    """Return the subject of a re-signed partner certificate: the first of each attribute, in the platform's order.
+
+    Raises KeyProblem (KER-PCM-001) without a common name.
+    """
+    attributes = _first_of_each(subject)
+    if not any(attribute.oid == NameOID.COMMON_NAME and attribute.value for attribute in attributes):
         raise invalid_certificate()
-    return _name(values)
+    return x509.Name(attributes)
 
 
 def organisation(subject: x509.Name) -> str:
     """Return the first organisation of a name, empty without one."""
-    return _first_values(subject)[SUBJECT_ORDER.index(NameOID.ORGANIZATION_NAME)]
+    found = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(found[0].value) if found else ""
 
 
-def _first_values(name: x509.Name) -> tuple[str, ...]:
-    found = (name.get_attributes_for_oid(oid) for oid in SUBJECT_ORDER)
-    return tuple(str(attributes[0].value) if attributes else "" for attributes in found)
-
-
-def _name(values: Sequence[str]) -> x509.Name:
-    # X.509 knows no empty attribute: a missing value leaves its attribute out.
-    return x509.Name(
-        [x509.NameAttribute(oid, value) for oid, value in zip(SUBJECT_ORDER, values, strict=True) if value]
-    )
+def _first_of_each(name: x509.Name) -> list[x509.NameAttribute[str | bytes]]:
+    return [found[0] for oid in SUBJECT_ORDER if (found := name.get_attributes_for_oid(oid))]
 
 
 def issue(
@@ -170,15 +171,24 @@ _UNREADABLE = (
 )
 
 
+@contextmanager
+def _tolerance() -> Iterator[None]:
+    """Read without complaint what the field has: negative serials, long names, unsorted PKCS#7."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
 def parse_der(data: bytes) -> x509.Certificate:
     """Return the certificate of DER bytes; raises KeyProblem (KER-PCM-001).
 
     What is lazily parsed (key, names, extensions) is read here, so that no later use of the certificate fails.
     """
     try:
-        certificate = x509.load_der_x509_certificate(data)
-        _ = certificate.public_key(), certificate.subject, certificate.issuer, certificate.extensions
-        _ = certificate.version, certificate.signature_hash_algorithm, certificate.serial_number
+        with _tolerance():
+            certificate = x509.load_der_x509_certificate(data)
+            _ = certificate.public_key(), certificate.subject, certificate.issuer, certificate.extensions
+            _ = certificate.version, certificate.signature_hash_algorithm
     except (ValueError, *_UNREADABLE) as problem:
         raise invalid_certificate() from problem
     return certificate
@@ -220,7 +230,8 @@ def parse_p7b(text: str) -> tuple[x509.Certificate, ...]:
     """Return the certificates of a base64 PKCS#7 in their order; raises KeyProblem (KER-PCM-001)."""
     raw = unb64_or(_refuse, "".join(text.split()))
     try:
-        found = pkcs7.load_der_pkcs7_certificates(raw)
+        with _tolerance():
+            found = pkcs7.load_der_pkcs7_certificates(raw)
     except (ValueError, UnsupportedAlgorithm) as problem:
         raise invalid_certificate() from problem
     if not 0 < len(found) <= MAX_CERTIFICATES:

@@ -53,7 +53,7 @@ def encrypt(
     """Return the envelope of ``clear``: form (a) with ``salt`` (the IV), (c) with ``aad`` only, (b) with neither.
 
     Empty counts as absent. The AES key is fresh each time, so a repeated salt repeats no key stream. Raises
-    KeyProblem for a key other than RSA-2048, ValueError for a salt that is no IV (8 to 128 bytes).
+    KeyProblem for a key other than RSA of 2048 bits or more, ValueError for a salt that is no IV (8 to 128 bytes).
     """
     key = new_key()
     if salt:

@@ -102,7 +102,7 @@ def _header_members(segment: str) -> dict[str, Any]:
         members = json.loads(unb64_or(SignatureInvalid, segment), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
         raise SignatureInvalid("the header is no JSON") from None
-    if not isinstance(members, dict) or members.get("alg") not in _PADDINGS:
+    if not isinstance(members, dict) or str(members.get("alg")) not in _PADDINGS:
         raise SignatureInvalid("the header names no algorithm that is accepted")
     if "crit" in members or "b64" in members:
         raise SignatureInvalid("the header asks for extensions that are not understood")

@@ -37,9 +37,12 @@ def thumbprint(certificate: x509.Certificate) -> bytes:
 
 
 def rsa_key(certificate: x509.Certificate) -> rsa.RSAPublicKey:
-    """Return the RSA-2048 key of a certificate that data is encrypted to; raises KeyProblem for any other key."""
+    """Return the key of a certificate that data is encrypted to: RSA of 2048 bits, or a partner's of more.
+
+    Raises KeyProblem (KER-CRY-002) for any other key.
+    """
     key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != WRAPPED_SIZE * 8:
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < WRAPPED_SIZE * 8:
         raise KeyProblem("KER-CRY-002", "public key is invalid")
     return key
 
