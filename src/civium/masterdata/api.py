@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -10,55 +9,24 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from civium.kernel.identifiers import CentreId, Language, MachineId
+from civium.masterdata.schema import AttributeKind, IdSchema, SchemaAttribute, Validator, parse_schema
 
-
-class AttributeKind(StrEnum):
-    """The types that an attribute of the ID schema may have."""
-
-    SIMPLE = "simple"
-    """A text per language: list of ``{"language", "value"}``."""
-    STRING = "string"
-    NUMBER = "number"
-    DOCUMENT = "document"
-    BIOMETRICS = "biometrics"
-
-
-@dataclass(frozen=True, slots=True)
-class Validator:
-    """A regular expression that the whole text must match; ``language`` limits it to texts of that language."""
-
-    pattern: str
-    language: Language | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaAttribute:
-    """One property of the ID schema. ``category`` (none, pvt, kyc, evidence, optional) decides its sub packet."""
-
-    name: str
-    kind: AttributeKind
-    category: str
-    format: str
-    validators: tuple[Validator, ...] = ()
-    bio_attributes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class IdSchema:
-    """A published ID schema: its JSON schema text as it goes over the wire, and its typed view."""
-
-    id: str
-    version: float
-    title: str
-    description: str
-    text: str = field(repr=False)
-    attributes: Mapping[str, SchemaAttribute] = field(repr=False)
-    effective_from: str
-    """The wire's instant format."""
-
-    def of_kind(self, kind: AttributeKind) -> tuple[str, ...]:
-        """Return the names of the attributes of ``kind``, in the order of the schema."""
-        return tuple(name for name, attribute in self.attributes.items() if attribute.kind is kind)
+__all__ = [
+    "NEW_PACKET",
+    "NEW_REGISTRATION",
+    "UPDATE_UIN",
+    "AttributeKind",
+    "Centre",
+    "IdSchema",
+    "IdentityMapping",
+    "Machine",
+    "MasterData",
+    "Operator",
+    "SchemaAttribute",
+    "Validator",
+    "parse_schema",
+    "rsa_public_key",
+]
 
 
 NEW_REGISTRATION: tuple[str, ...] = (

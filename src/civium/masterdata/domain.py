@@ -1,25 +1,18 @@
-"""The rules of the ID schema: its typed view, and the checks that an identity must pass (section 7.4)."""
+"""The checks that an identity must pass (section 7.4), the identity mapping, and the index of a key."""
 
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import lru_cache
+from datetime import date
 from types import MappingProxyType
 from typing import Any
 
-from civium.kernel.clock import iso_millis
 from civium.kernel.encoding import sha256
 from civium.kernel.errors import Rejected
-from civium.kernel.identifiers import Language
-from civium.masterdata.api import AttributeKind, IdentityMapping, IdSchema, SchemaAttribute, Validator
+from civium.masterdata.api import IdentityMapping
+from civium.masterdata.schema import AttributeKind, IdSchema, SchemaAttribute, compiled
 
-_REFERENCES = {
-    "#/definitions/simpleType": AttributeKind.SIMPLE,
-    "#/definitions/documentType": AttributeKind.DOCUMENT,
-    "#/definitions/biometricsType": AttributeKind.BIOMETRICS,
-}
 _DATE = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}")
 _SHOWABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _SIMPLE_MEMBERS = ("language", "value")
@@ -31,44 +24,6 @@ MAX_TEXT = 4096
 
 MAX_TEXTS = 64
 """Most entries of a text per language."""
-
-
-def parse_schema(
-    *, id: str, version: float, title: str, description: str, text: str, effective_from: datetime
-) -> IdSchema:
-    """Return the typed view of a schema text; raises Rejected KER-IOV-007 when it is no ID schema."""
-    try:
-        properties = json.loads(text)["properties"]["identity"]["properties"]
-        attributes = {name: _attribute(name, declared) for name, declared in properties.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, re.error) as problem:
-        raise Rejected("KER-IOV-007", "Invalid ID schema") from problem
-    return IdSchema(
-        id=id,
-        version=version,
-        title=title,
-        description=description,
-        text=text,
-        attributes=MappingProxyType(attributes),
-        effective_from=iso_millis(effective_from),
-    )
-
-
-def _attribute(name: str, declared: Mapping[str, Any]) -> SchemaAttribute:
-    validators = tuple(
-        Validator(entry["validator"], Language(entry["langCode"]) if entry.get("langCode") else None)
-        for entry in declared.get("validators", ())
-        if entry.get("type") == "regex"
-    )
-    for validator in validators:
-        _pattern(validator.pattern)
-    return SchemaAttribute(
-        name=name,
-        kind=_REFERENCES[declared["$ref"]] if "$ref" in declared else AttributeKind(declared["type"]),
-        category=declared["fieldCategory"],
-        format=declared.get("format", "none"),
-        validators=validators,
-        bio_attributes=tuple(declared.get("bioAttributes", ())),
-    )
 
 
 def parse_mapping(text: str) -> IdentityMapping:
@@ -157,7 +112,7 @@ class IdentityRules:
     def _text_holds(self, attribute: SchemaAttribute, text: str) -> bool:
         if len(text) > MAX_TEXT:
             return False
-        if any(not _pattern(each.pattern).fullmatch(text) for each in attribute.validators if not each.language):
+        if any(not compiled(each.pattern).fullmatch(text) for each in attribute.validators if not each.language):
             return False
         return attribute.name not in self.mapping.attributes("dob") or self._is_past_date(text)
 
@@ -169,11 +124,6 @@ class IdentityRules:
             return date(year, month, day) <= self.today
         except ValueError:
             return False
-
-
-@lru_cache(maxsize=256)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 def _is_number(value: object) -> bool:

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from civium.kernel.clock import iso_millis
 from civium.kernel.identifiers import CentreId, Language, MachineId
 from civium.masterdata.api import Centre, IdentityMapping, IdSchema, Machine, Operator
-from civium.masterdata.domain import parse_mapping, parse_schema
+from civium.masterdata.domain import parse_mapping
+from civium.masterdata.schema import typed_schema
 from civium.platform.database import Database, Transaction
 
 
@@ -109,7 +111,9 @@ class Store:
             templates = await transaction.fetch("SELECT code, language, template_text FROM masterdata.template")
         return Snapshot(
             version=version,
-            schemas=tuple(parse_schema(**row) for row in schemas),
+            schemas=tuple(
+                typed_schema(**{**row, "effective_from": iso_millis(row["effective_from"])}) for row in schemas
+            ),
             mapping=parse_mapping(mapping),
             centres={row["id"]: Centre(row["id"], names[row["id"]], row["active"]) for row in centres},
             machines={row["id"]: Machine(**row) for row in machines},

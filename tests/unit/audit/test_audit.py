@@ -114,8 +114,8 @@ async def test_a_failed_write_is_retried_with_its_event_alone(build, db):
         ("UPDATE audit.record SET seq = seq + 100 WHERE seq = 10", 10),
         ("UPDATE audit.head SET seq = 9, digest = (SELECT digest FROM audit.record WHERE seq = 9)", 10),
         (
-            "WITH d AS (DELETE FROM audit.record WHERE seq > 9)"
-            " UPDATE audit.head SET seq = 9, digest = (SELECT digest FROM audit.record WHERE seq = 9)",
+            """WITH d AS (DELETE FROM audit.record WHERE seq > 9)
+            UPDATE audit.head SET seq = 9, digest = (SELECT digest FROM audit.record WHERE seq = 9)""",
             9,
         ),
         ("UPDATE audit.head SET mac = sha256('x')", 10),

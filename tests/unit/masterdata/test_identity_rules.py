@@ -7,19 +7,20 @@ import pytest
 from civium.kernel.errors import RejectedMany
 from civium.masterdata import shipped
 from civium.masterdata.api import NEW_PACKET, NEW_REGISTRATION, UPDATE_UIN
-from civium.masterdata.domain import IdentityRules, parse_mapping, parse_schema
+from civium.masterdata.domain import IdentityRules, parse_mapping
+from civium.masterdata.schema import typed_schema
 
 
 @pytest.fixture(scope="module")
 def rules():
     data = shipped.read()
-    schema = parse_schema(
+    schema = typed_schema(
         id=data.schema_id,
         version=data.schema_version,
         title=data.schema_title,
         description=data.schema_description,
         text=data.schema_text,
-        effective_from=data.effective_from,
+        effective_from="2020-01-01T00:00:00.000Z",
     )
     return IdentityRules(schema, parse_mapping(data.mapping_text), ("eng", "ara"), date(2024, 2, 29))
 
