@@ -1,15 +1,17 @@
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from civium.kernel.errors import Unavailable
-from civium.keys import allowlist, client
+from civium.keys import allowlist, client, process
 from civium.keys.allowlist import Gate, Grant
 from civium.keys.api import IDA_PARTNER, KERNEL_SIGN, KeyProblem, packet_key
 from civium.keys.process import socket_path
@@ -183,3 +185,31 @@ def test_calls_do_not_show_their_content():
 def test_core_unwraps_only_packets_of_machines(reference):
     with pytest.raises(KeyProblem, match="KER-CRY-012"):
         Gate("core", allowlist.CORE).admit(Unwrap("REGISTRATION", reference, b"", None))
+
+
+async def test_a_peer_of_another_user_is_cut_off(stores, tmp_path, monkeypatch):
+    path = tmp_path / "s"
+    with ThreadPoolExecutor(1) as threads:
+        server = await process._listen(path, Gate("core", allowlist.CORE), stores.core, threads)
+        keys = client.connect(path)
+        assert len(await keys.keyed_hash("uin", b"1")) == 32
+        await keys.close()
+        uid = os.getuid()
+        monkeypatch.setattr(process.os, "getuid", lambda: uid + 1)
+        with pytest.raises(Unavailable):
+            await keys.keyed_hash("uin", b"1")
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_fast_caller_is_paused_and_still_answered(stores, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "MAX_IN_FLIGHT", 4)
+    path = tmp_path / "s"
+    with ThreadPoolExecutor(2) as threads:
+        server = await process._listen(path, Gate("core", allowlist.CORE), stores.core, threads)
+        keys = client.connect(path)
+        assert len(set(await asyncio.gather(*(keys.jwt_sign(b"%d" % number) for number in range(100))))) == 100
+        assert await asyncio.wait_for(keys.jwt_sign(b"once more"), 5)
+        await keys.close()
+        server.close()
+        await server.wait_closed()
