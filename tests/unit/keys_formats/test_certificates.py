@@ -168,3 +168,9 @@ def test_master_cannot_sign_below_its_path_length(root, master, keys):
     assert constraints(deeper.certificate) == (True, 1)
     assert deeper.certificate.not_valid_after_utc - NOW > timedelta(days=1)
     assert PARTNER.path_length is None
+
+
+def test_pkcs7_with_none_or_too_many_is_refused(root):
+    for count in (0, certificates.MAX_CERTIFICATES + 1):
+        with pytest.raises(KeyProblem, match="KER-PCM-001"):
+            certificates.parse_p7b(certificates.chain_p7b([root.certificate] * count))

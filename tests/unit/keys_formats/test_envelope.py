@@ -218,6 +218,13 @@ def test_pin_round_trip_and_wrong_pin():
         envelope.decrypt_with_pin("123456", sealed[:70])
 
 
+def test_pin_envelope_holds_text():
+    salt, nonce = bytes(32), bytes(12)
+    data = primitives.gcm_encrypt(envelope._pin_key("123456", salt, 100_000), nonce, b"\xff", salt)
+    with pytest.raises(DecryptionFailed):
+        envelope.decrypt_with_pin("123456", b64u(salt + nonce + data))
+
+
 REQUEST = b'{"otp":"111111"}'
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from joserfc import jws as reference
 from joserfc.jwk import RSAKey
 
@@ -13,7 +13,8 @@ from civium.keys.api import CertificateExpired, CertificateMissing, SignatureInv
 from civium.keys.formats import certificates, jws
 from civium.keys.formats.primitives import thumbprint
 
-from .conftest import NOW
+from .conftest import NOW, new_rsa
+from .test_trust import variant
 
 BODY = b'{"id":"mosip.identity.auth"}'
 
@@ -196,3 +197,12 @@ def test_stripped_signature_is_refused(partner):
     text = sign(partner.key, jws.header(certificate=partner.certificate))
     with pytest.raises(SignatureInvalid):
         jws.verify(text.rsplit(".", 1)[0] + ".", BODY)
+
+
+def test_certificate_without_usage_signs_and_of_another_algorithm_does_not(root, keys):
+    bare = variant(root, keys[3], "bare")
+    assert jws.verify(sign(keys[3], jws.header(certificate=bare.certificate)), BODY).certificate == bare.certificate
+    for key in (ec.generate_private_key(ec.SECP256R1()), new_rsa(1024)):
+        other = variant(root, key, "other")
+        with pytest.raises(SignatureInvalid, match="not accepted"):
+            jws.verify(sign(keys[3], jws.header(certificate=other.certificate)), BODY)

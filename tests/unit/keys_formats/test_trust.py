@@ -138,7 +138,9 @@ def test_other_sha2_is_accepted(root, keys, algorithm):
     assert path(variant(root, keys[3], "leaf", algorithm=algorithm), root)
 
 
-def sha1_certificate(tmp_path, issuer, key, subject="/C=MA/O=Relying Party/CN=old", *, authority=False):
+def openssl_certificate(
+    tmp_path, issuer, key, subject="/C=MA/O=Relying Party/CN=old", *, authority=False, v1=False, digest="-sha1"
+):
     """openssl still signs with SHA-1; cryptography does not."""
     for file, holder in (("issuer.key", issuer.key), ("own.key", key)):
         (tmp_path / file).write_bytes(holder.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -146,17 +148,17 @@ def sha1_certificate(tmp_path, issuer, key, subject="/C=MA/O=Relying Party/CN=ol
     (tmp_path / "ext").write_text(f"basicConstraints=critical,CA:{'TRUE' if authority else 'FALSE'}\n")
     request = ["openssl", "req", "-new", "-key", tmp_path / "own.key", "-subj", subject, "-out", tmp_path / "csr"]
     subprocess.run(request, check=True, capture_output=True)
-    sign = ["openssl", "x509", "-req", "-sha1", "-in", tmp_path / "csr", "-CA", tmp_path / "issuer.pem",
-            "-CAkey", tmp_path / "issuer.key", "-set_serial", "9", "-days", "3650", "-extfile", tmp_path / "ext"]  # fmt: skip
+    sign = ["openssl", "x509", "-req", digest, "-in", tmp_path / "csr", "-CA", tmp_path / "issuer.pem",
+            "-CAkey", tmp_path / "issuer.key", "-set_serial", "9", "-days", "3650", *([] if v1 else ["-extfile", tmp_path / "ext"])]  # fmt: skip
     return certificates.parse_pem(subprocess.run(sign, check=True, capture_output=True, text=True).stdout)
 
 
 def test_sha1(root, keys, tmp_path):
-    leaf = sha1_certificate(tmp_path, root, keys[3])
+    leaf = openssl_certificate(tmp_path, root, keys[3])
     at = leaf.not_valid_before_utc + timedelta(days=1)
     with pytest.raises(UntrustedCertificate):
         verify_path(leaf, [root.certificate], at)
-    certificate = sha1_certificate(tmp_path, root, keys[1], authority=True)
+    certificate = openssl_certificate(tmp_path, root, keys[1], authority=True)
     authority = replace(root, key=keys[1], certificate=certificate)
     with pytest.raises(UntrustedCertificate):
         path(authority.signs(PARTNER, "leaf", keys[3], start=at), root, authority, at=at)

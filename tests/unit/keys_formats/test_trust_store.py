@@ -1,10 +1,12 @@
 """The trust store on a real database, with the real PMS key."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from civium.audit.api import AuditRecorded
@@ -15,7 +17,7 @@ from civium.keys.formats.certificates import MASTER, PARTNER, Profile
 from civium.keys.wiring import build_trust
 
 from .conftest import Holder, name, new_rsa, self_signed
-from .test_trust import sha1_certificate
+from .test_trust import openssl_certificate
 
 ORGANISATION = "Relying Party"
 
@@ -179,7 +181,7 @@ async def test_partner_refusals(ready, leaf, intermediate, ca, keys, today, tmp_
     await code(
         "KER-PCM-013", pem(intermediate.signs(PARTNER, "rp", ec.generate_private_key(ec.SECP256R1()), start=today))
     )
-    await code("KER-PCM-014", certificates.pem(sha1_certificate(tmp_path, ca, keys[3])))
+    await code("KER-PCM-014", certificates.pem(openssl_certificate(tmp_path, ca, keys[3])))
     accepted = intermediate.signs(PARTNER, "rp", keys[2], start=today, days=337)
     assert await ready.register_partner(pem(accepted), ORGANISATION, "AUTH")
 
@@ -210,3 +212,17 @@ async def test_nothing_stored_can_be_changed(ready, db):
     for statement in ("DELETE FROM keys.revoked_certificate", "UPDATE keys.authority_certificate SET pem = ''"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await db.core("keys").execute(statement)
+
+
+async def test_old_version(ready, ca, keys, tmp_path):
+    old = openssl_certificate(tmp_path, ca, keys[3], subject="/O=Relying Party/CN=v1", v1=True, digest="-sha256")
+    assert old.version is x509.Version.v1
+    await refused("KER-PCM-007", ready.register_partner(certificates.pem(old), ORGANISATION, "AUTH"))
+    await refused("KER-PCM-007", ready.add_ca(certificates.pem(old), "AUTH"))
+
+
+async def test_upload_twice_at_once_stores_and_audits_once(trust, ca, db):
+    answers = await asyncio.gather(*(trust.add_ca(pem(ca), "AUTH") for _ in range(4)), return_exceptions=True)
+    assert "Upload Success." in answers
+    assert all(answer == "Upload Success." or answer.code == "KER-PCM-003" for answer in answers)
+    assert len(await trust.anchors("AUTH")) == len(await db.outbox_rows()) == 1

@@ -47,10 +47,10 @@ PARTNER = Profile(path_length=None, signs=True, enciphers=True)
 PARTNER_SIGNING = Profile(path_length=None, signs=True, enciphers=False)
 
 
-def module_name(application_id: str, reference_id: str = "", *, common_name: str = "www.mosip.io") -> x509.Name:
+def module_name(application_id: str, reference_id: str = "") -> x509.Name:
     """Return the default subject of a root or master certificate."""
     suffix = f"{application_id}-{reference_id}" if reference_id else application_id
-    values = ("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"{common_name} ({suffix})")
+    values = ("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"www.mosip.io ({suffix})")
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in zip(SUBJECT_ORDER, values, strict=True)])
 
 
