@@ -5,8 +5,8 @@ to an account that exists already (``postgres``, else ``nobody``). Where that ac
 binaries and data live under ``/var/lib/civium/<hash of home>``.
 
 Roles are settled before each start in PostgreSQL's single-user mode, which needs neither network nor password. The
-login roles get new random passwords each time, kept in 0600 files for the platform's own processes. The bootstrap
-superuser is for repair and tests; nothing of the product connects as it.
+login roles have random passwords, kept in 0600 files for the platform's own processes; a role whose file was removed
+gets a new one. The bootstrap superuser is for repair and tests; nothing of the product connects as it.
 """
 
 import fcntl
@@ -108,6 +108,11 @@ class Cluster:
         self._lock: IO[str] | None = None
 
     @property
+    def name(self) -> str:
+        """What the supervisor's logs call it."""
+        return "postgres"
+
+    @property
     def data(self) -> Path:
         """The data directory of the server."""
         return self._base / "data"
@@ -157,10 +162,19 @@ class Cluster:
             self.stop()
             raise
 
+    def ready(self) -> bool:
+        """Tell whether connections are accepted."""
+        return self._process is not None and self._ready(self._process.pid)
+
+    def terminate(self) -> None:
+        """Ask the server to shut down, ending its sessions, without waiting."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+
     def stop(self) -> None:
         """Shut the server down cleanly, ending its sessions; kill it if that takes too long. May be called twice."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self.terminate()
             try:
                 self._process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -283,7 +297,7 @@ class Cluster:
         fresh.rename(self.data)
 
     def _settle_roles(self, binaries: Path) -> None:
-        """Make each role that is missing, and give each login role a new password."""
+        """Make each role that is missing, and give each login role the password of its file."""
         statements = [_create_role(role, "LOGIN") for role in LOGIN_ROLES]
         for login, contexts in ((CORE, CORE_CONTEXTS), (AUTH, AUTH_CONTEXTS)):
             statements.append(f"GRANT CONNECT ON DATABASE {DATABASE} TO {login};")
@@ -291,9 +305,10 @@ class Cluster:
                 statements.append(_create_role(context_role(context), "NOLOGIN"))
                 statements.append(f"GRANT {context_role(context)} TO {login};")
         for role in LOGIN_ROLES:
-            password = secrets.token_hex(32)
-            statements.append(f"ALTER ROLE {role} PASSWORD '{password}';")
-            _write_private(self._passwords / role, password)
+            file = self._passwords / role
+            if not file.exists():
+                _write_private(file, secrets.token_hex(32))
+            statements.append(f"ALTER ROLE {role} PASSWORD '{file.read_text()}';")
         self._single_user(binaries, self.data, statements)
 
     def _single_user(self, binaries: Path, data: Path, statements: Sequence[str], database: str = "postgres") -> None:
@@ -312,11 +327,12 @@ class Cluster:
                 stderr=output,
                 cwd="/",
                 env=_ENVIRONMENT,
+                start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - one system call, no lock taken
                 **_drop(self._account),
             )
         deadline = monotonic() + _START_SECONDS
-        while not self._ready(self._process.pid):
+        while not self.ready():
             if self._process.poll() is not None or monotonic() > deadline:
                 raise Unavailable(f"the database server did not start; see {log}")
             time.sleep(_POLL_SECONDS)

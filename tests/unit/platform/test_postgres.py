@@ -74,13 +74,21 @@ async def test_compression_can_be_off(home):
         server.stop()
 
 
-async def test_data_outlives_a_restart_and_passwords_do_not(server):
+async def test_data_and_passwords_outlive_a_restart(server):
     await ask(server, "CREATE SCHEMA zoo")
     before = server.dsn(CORE)
     server.stop()
     server.start()
     assert await ask(server, "SELECT count(*) FROM pg_namespace WHERE nspname = 'zoo'") == 1
-    assert server.dsn(CORE) != before
+    assert server.dsn(CORE) == before
+
+
+async def test_a_password_whose_file_was_removed_is_valid_no_longer(server, home):
+    before = server.dsn(CORE)
+    server.stop()
+    (home / "run" / "roles" / CORE).unlink()
+    server.start()
+    assert await ask(server, "SELECT 1", CORE) == 1
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(before.reveal())
 
