@@ -3,10 +3,12 @@ import os
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+import nbis
 import pytest
 
-from civium.biometrics import extraction
+from civium.biometrics import extraction, images
 from civium.biometrics.api import (
     MATCH_THRESHOLD,
     BiometricRecord,
@@ -61,15 +63,11 @@ async def test_large_galleries_keep_their_order(matcher: NbisFingerMatcher, pers
 
 
 def test_standard_form_keeps_the_native_score(person, person_again) -> None:
-    import nbis
-
     engine = nbis.new_nbis_extractor(
         nbis.NbisExtractorSettings(
             min_quality=0.0, get_center=False, check_fingerprint=False, compute_nfiq2=False, ppi=500.0
         )
     )
-    from civium.biometrics import images
-
     native = [engine.extract_minutiae(images.png(images.pixels(record))) for record in (person[0], person_again[0])]
     standard = [extraction.template(record) for record in (person[0], person_again[0])]
     assert minutiae.to_nbis(standard[0]) == native[0].to_iso_19794_2_2005()
@@ -191,13 +189,17 @@ async def test_workers_are_recycled(person) -> None:
         await pool.close()
 
 
+def limits_of(pid: int) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return {line[:26].strip(): line[26:].split()[:2] for line in lines}
+
+
 async def test_workers_are_confined(person) -> None:
     pool = WorkerPool(1)
     try:
         await pool.ask(Extract(person[0]), Extracted)
         (pid,) = pool.process_ids
-        with open(f"/proc/{pid}/limits") as file:
-            limits = {line[:26].strip(): line[26:].split()[:2] for line in file}
+        limits = limits_of(pid)
         assert limits["Max file size"] == ["0", "0"]
         assert limits["Max core file size"] == ["0", "0"]
         assert limits["Max address space"] == [str(1 << 30)] * 2
