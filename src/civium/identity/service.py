@@ -103,7 +103,7 @@ class RegisterService:
         await self._validate(addition.identity, NEW_REGISTRATION)
         documents, biometrics = await self._sorted_files(addition.identity, addition.documents)
         rid_hash = await self._vault.rid_hash(addition.rid)
-        if await store.person_by_rid(self._database, rid_hash) is not None:
+        if await self._records.of_registration(rid_hash) is not None:
             raise already_there()
         ref = await self._mint.claim(addition.uin, rid_hash)
         record = _new_record(ref, addition.uin, addition.rid, addition.identity, addition.verified)
@@ -114,10 +114,10 @@ class RegisterService:
         return record.status
 
     async def _uin_of_registration(self, rid_hash: bytes) -> UIN | None:
-        found = await store.person_by_rid(self._database, rid_hash)
-        if found is None:
+        row = await self._records.of_registration(rid_hash)
+        if row is None:
             return None
-        uin, _ = await self._vault.identifiers(await self._vault.verify(*found))
+        uin, _ = await self._vault.identifiers(row)
         return uin
 
     async def _store_new(
@@ -127,9 +127,10 @@ class RegisterService:
         files = await self._write_files(keys, record.ref, documents, biometrics)
         faults.point("identity.create.objects-written")
         row, head = await self._vault.seal(_with_files(record, files), keys)
+        mac = await self._vault.registration_mac(row.rid_hash, row.ref)
         try:
             async with self._database.transaction() as transaction:
-                await store.insert_person(transaction, row, head, self._clock.now())
+                await store.insert_person(transaction, row, head, mac, self._clock.now())
                 await self._publish_issued(transaction, row, record.uin)
                 await self._audit(transaction, "identity.person.created", row.ref, actor, "enrolment")
                 faults.point("identity.create.before-commit")
@@ -147,7 +148,7 @@ class RegisterService:
             await self._validate(identity, UPDATE_UIN)
         for _ in range(_ATTEMPTS):
             row = await self._records.by_uin(change.uin)
-            if await store.person_by_rid(self._database, await self._vault.rid_hash(change.rid)) is not None:
+            if await self._records.of_registration(await self._vault.rid_hash(change.rid)) is not None:
                 raise already_there()
             if await self._replace(row, change, actor):
                 return change.status or row.status
@@ -171,9 +172,10 @@ class RegisterService:
             files=kept + written,
         )
         new_row, head = await self._vault.seal(changed, keys)
+        mac = await self._vault.registration_mac(new_row.rid_hash, new_row.ref)
         try:
             async with self._database.transaction() as transaction:
-                done = await store.replace_person(transaction, new_row, head, self._clock.now())
+                done = await store.replace_person(transaction, new_row, head, mac, self._clock.now())
                 if done:
                     await self._announce(transaction, new_row, record, actor)
         except asyncpg.UniqueViolationError:

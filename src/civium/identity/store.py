@@ -73,14 +73,10 @@ async def person_by_uin(source: Source, uin_hash: bytes) -> tuple[PersonRow, Hea
     return _person(await source.fetch_row(f"{_PERSON} WHERE p.uin_hash = $1", uin_hash))
 
 
-async def person_by_rid(source: Source, rid_hash: bytes) -> tuple[PersonRow, Head | None] | None:
-    """Find the record that a registration, current or older, belongs to."""
-    return _person(
-        await source.fetch_row(
-            f"{_PERSON} JOIN identity.registration r ON r.ref = p.ref WHERE r.rid_hash = $1",
-            rid_hash,
-        )
-    )
+async def registration(source: Source, rid_hash: bytes) -> tuple[uuid.UUID, bytes] | None:
+    """Return the person that a registration, current or older, belongs to, and the MAC that says so."""
+    row = await source.fetch_row("SELECT ref, mac FROM identity.registration WHERE rid_hash = $1", rid_hash)
+    return None if row is None else (row["ref"], row["mac"])
 
 
 async def lock_person(transaction: Transaction, ref: uuid.UUID) -> tuple[PersonStatus, int]:
@@ -90,7 +86,9 @@ async def lock_person(transaction: Transaction, ref: uuid.UUID) -> tuple[PersonS
     return PersonStatus(row["status"]), row["version"]
 
 
-async def insert_person(transaction: Transaction, row: PersonRow, head: Head, at: datetime) -> None:
+async def insert_person(
+    transaction: Transaction, row: PersonRow, head: Head, registration_mac: bytes, at: datetime
+) -> None:
     """Write the first version; raises asyncpg.UniqueViolationError when UIN or registration are taken."""
     await transaction.execute(
         "INSERT INTO identity.person (ref, uin_hash, rid_hash, status, version, uin_box, rid_box, demographics_box, "
@@ -112,11 +110,13 @@ async def insert_person(transaction: Transaction, row: PersonRow, head: Head, at
     await transaction.execute(
         "INSERT INTO identity.head (ref, version, mac) VALUES ($1, $2, $3)", row.ref, head.version, head.mac
     )
-    await _keep_version(transaction, row, at)
+    await _keep_version(transaction, row, registration_mac, at)
     await transaction.execute("UPDATE identity.mint SET uin_box = NULL WHERE uin_hash = $1", row.uin_hash)
 
 
-async def replace_person(transaction: Transaction, row: PersonRow, head: Head, at: datetime) -> bool:
+async def replace_person(
+    transaction: Transaction, row: PersonRow, head: Head, registration_mac: bytes, at: datetime
+) -> bool:
     """Write the next version over the one before it; False when another change came first.
 
     Raises asyncpg.UniqueViolationError when the registration was used before.
@@ -139,11 +139,11 @@ async def replace_person(transaction: Transaction, row: PersonRow, head: Head, a
     await transaction.execute(
         "UPDATE identity.head SET version = $2, mac = $3 WHERE ref = $1", row.ref, head.version, head.mac
     )
-    await _keep_version(transaction, row, at)
+    await _keep_version(transaction, row, registration_mac, at)
     return True
 
 
-async def _keep_version(transaction: Transaction, row: PersonRow, at: datetime) -> None:
+async def _keep_version(transaction: Transaction, row: PersonRow, registration_mac: bytes, at: datetime) -> None:
     await transaction.execute(
         "INSERT INTO identity.person_version (ref, version, status, rid_hash, uin_box, rid_box, demographics_box, "
         "objects_box, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -158,10 +158,10 @@ async def _keep_version(transaction: Transaction, row: PersonRow, at: datetime) 
         at,
     )
     await transaction.execute(
-        "INSERT INTO identity.registration (rid_hash, ref, version) VALUES ($1, $2, $3)",
+        "INSERT INTO identity.registration (rid_hash, ref, mac) VALUES ($1, $2, $3)",
         row.rid_hash,
         row.ref,
-        row.version,
+        registration_mac,
     )
 
 

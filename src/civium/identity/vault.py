@@ -153,6 +153,10 @@ class Vault:
         bound = [str(row.ref), row.version, row.status, *(sha256(part).hex() for part in parts)]
         return await self._sealer.keyed_hash(HEAD, canonical_json(bound))
 
+    async def registration_mac(self, rid_hash: bytes, ref: uuid.UUID) -> bytes:
+        """Return what binds a registration to its person."""
+        return await self._sealer.keyed_hash("identity/registration", rid_hash + ref.bytes)
+
     async def verify(self, row: PersonRow, head: Head | None) -> PersonRow:
         """Return the row if it is exactly what was written last; raises TamperedRecord."""
         if head is None or head.version != row.version or not hmac.compare_digest(head.mac, await self._mac(row)):

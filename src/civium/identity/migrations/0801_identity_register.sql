@@ -50,11 +50,11 @@ CREATE TABLE identity.head (
     mac bytea NOT NULL CHECK (octet_length(mac) = 32)
 );
 
--- Every registration that a record came from, so that older registration ids resolve.
+-- Every registration that a record came from, so that older registration ids resolve. The MAC binds it to its person.
 CREATE TABLE identity.registration (
     rid_hash bytea PRIMARY KEY CHECK (octet_length(rid_hash) = 32),
     ref uuid NOT NULL REFERENCES identity.person,
-    version integer NOT NULL
+    mac bytea NOT NULL CHECK (octet_length(mac) = 32)
 );
 
 CREATE TABLE identity.auth_lock (
@@ -69,10 +69,11 @@ CREATE TABLE identity.auth_lock (
 );
 CREATE INDEX auth_lock_ref ON identity.auth_lock (ref, id);
 
--- Virtual numbers ever issued, bound to a person or not.
+-- Virtual numbers ever issued, bound to a person or not; the MAC says which state of the VID's row is the last one.
 CREATE TABLE identity.vid_number (
     vid_hash bytea PRIMARY KEY CHECK (octet_length(vid_hash) = 32),
-    expires_at timestamptz
+    expires_at timestamptz,
+    mac bytea CHECK (octet_length(mac) = 32)
 );
 
 CREATE TABLE identity.vid (
@@ -88,8 +89,7 @@ CREATE INDEX vid_ref ON identity.vid (ref, generated_at);
 
 GRANT USAGE ON SCHEMA identity TO civium_ctx_identity;
 GRANT SELECT, INSERT, UPDATE, DELETE ON identity.mint TO civium_ctx_identity;
-GRANT SELECT, INSERT, UPDATE ON identity.person, identity.head, identity.vid TO civium_ctx_identity;
-GRANT SELECT, INSERT ON identity.person_version, identity.registration, identity.auth_lock, identity.vid_number
-    TO civium_ctx_identity;
+GRANT SELECT, INSERT, UPDATE ON identity.person, identity.head, identity.vid, identity.vid_number TO civium_ctx_identity;
+GRANT SELECT, INSERT ON identity.person_version, identity.registration, identity.auth_lock TO civium_ctx_identity;
 
 -- migrate:down

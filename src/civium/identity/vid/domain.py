@@ -68,13 +68,14 @@ def load_policies() -> Mapping[VidType, Policy]:
 
 @dataclass(frozen=True, slots=True)
 class VidRow:
-    """A row of ``identity.vid``."""
+    """A row of ``identity.vid`` with the MAC, from another table, that tells its last state from older ones."""
 
     vid_hash: bytes
     ref: uuid.UUID
     kind: VidType
     status: VidStatus
     box: bytes = field(repr=False)
+    mac: bytes | None = field(repr=False)
     generated_at: datetime
     expires_at: datetime | None
 

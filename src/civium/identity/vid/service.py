@@ -1,10 +1,12 @@
 """Issuing, changing and resolving virtual IDs.
 
 A VID's row is bound to its person, type, status and times by the associated data of its box: a row that was pointed
-at another person, or brought back to life by hand, does not open. Changes of one person's VIDs are serialised by the
+at another person, or brought back to life by hand, does not open; one put back to an older state does not match the
+MAC that another table keeps of its last one. Changes of one person's VIDs are serialised by the
 lock on the person's row, so that the number of instances holds under concurrency.
 """
 
+import hmac
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +36,7 @@ from civium.identity.vid.domain import (
     wrong_status,
 )
 from civium.kernel.clock import Clock, iso_millis
+from civium.kernel.encoding import sha256
 from civium.kernel.errors import IntegrityError, Rejected
 from civium.kernel.identifiers import UIN, VID, random_vid
 from civium.keys.api import Keys, hash_modulo, id_hash
@@ -244,7 +247,7 @@ class VidService:
             await self._set_status(transaction, oldest, await self._open(oldest), VidStatus(policy.restore_on_action))
         expires_at = policy.expiry(now)
         vid, vid_hash = await self._take_number(transaction, expires_at)
-        row = await self._sealed(VidRow(vid_hash, ref, kind, VidStatus.ACTIVE, b"", now, expires_at), vid)
+        row = await self._sealed(VidRow(vid_hash, ref, kind, VidStatus.ACTIVE, b"", None, now, expires_at), vid)
         await store.insert(transaction, row)
         await self._publish_issued(transaction, row, vid, version)
         return IssuedVid(vid, row.status, wire_expiry(expires_at), policy.transactions_allowed)
@@ -271,9 +274,15 @@ class VidService:
         return row
 
     async def _sealed(self, row: VidRow, vid: VID) -> VidRow:
-        return replace(row, box=await self._sealer.seal(PURPOSE, _place(row), vid.reveal().encode()))
+        box = await self._sealer.seal(PURPOSE, _place(row), vid.reveal().encode())
+        return replace(row, box=box, mac=await self._mac(row.vid_hash, box))
+
+    async def _mac(self, vid_hash: bytes, box: bytes) -> bytes:
+        return await self._sealer.keyed_hash("identity/vid-head", vid_hash + sha256(box))
 
     async def _open(self, row: VidRow) -> VID:
+        if row.mac is None or not hmac.compare_digest(row.mac, await self._mac(row.vid_hash, row.box)):
+            raise TamperedRecord
         try:
             return VID((await self._sealer.unseal(PURPOSE, _place(row), row.box)).decode())
         except IntegrityError as problem:

@@ -11,7 +11,10 @@ from civium.platform.database import Database, Transaction
 
 Source = Database | Transaction
 
-_VID = "SELECT vid_hash, ref, kind, status, vid_box, generated_at, expires_at FROM identity.vid"
+_VID = (
+    "SELECT v.vid_hash, v.ref, v.kind, v.status, v.vid_box, n.mac, v.generated_at, v.expires_at "
+    "FROM identity.vid v JOIN identity.vid_number n ON n.vid_hash = v.vid_hash"
+)
 
 
 def _vid(row: asyncpg.Record) -> VidRow:
@@ -21,13 +24,14 @@ def _vid(row: asyncpg.Record) -> VidRow:
         VidType(row["kind"]),
         VidStatus(row["status"]),
         row["vid_box"],
+        row["mac"],
         row["generated_at"],
         row["expires_at"],
     )
 
 
 async def by_hash(source: Source, vid_hash: bytes) -> VidRow | None:
-    row = await source.fetch_row(f"{_VID} WHERE vid_hash = $1", vid_hash)
+    row = await source.fetch_row(f"{_VID} WHERE v.vid_hash = $1", vid_hash)
     return None if row is None else _vid(row)
 
 
@@ -35,7 +39,7 @@ async def of_person(source: Source, ref: uuid.UUID, status: VidStatus) -> list[V
     """Return a person's VIDs with that stored status, oldest first."""
     return [
         _vid(row)
-        for row in await source.fetch(f"{_VID} WHERE ref = $1 AND status = $2 ORDER BY generated_at", ref, status)
+        for row in await source.fetch(f"{_VID} WHERE v.ref = $1 AND v.status = $2 ORDER BY v.generated_at", ref, status)
     ]
 
 
@@ -61,10 +65,16 @@ async def insert(transaction: Transaction, row: VidRow) -> None:
         row.generated_at,
         row.expires_at,
     )
+    await _set_mac(transaction, row)
 
 
 async def set_status(transaction: Transaction, row: VidRow) -> None:
-    """Write status and box of a row that exists."""
+    """Write status, box and MAC of a row that exists."""
     await transaction.execute(
         "UPDATE identity.vid SET status = $2, vid_box = $3 WHERE vid_hash = $1", row.vid_hash, row.status, row.box
     )
+    await _set_mac(transaction, row)
+
+
+async def _set_mac(transaction: Transaction, row: VidRow) -> None:
+    await transaction.execute("UPDATE identity.vid_number SET mac = $2 WHERE vid_hash = $1", row.vid_hash, row.mac)

@@ -1,0 +1,3 @@
+from identity_fixtures import identity_clock, subject
+
+__all__ = ["identity_clock", "subject"]
