@@ -115,7 +115,9 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     """Tell whether ``authority`` has the issuer's name and its key, RSA of 2048 bits or more, signed with SHA-2."""
     key = authority.public_key()
-    if certificate.issuer != authority.subject or not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_KEY_BITS:
+    if certificate.issuer != authority.subject or not isinstance(certificate.signature_hash_algorithm, SHA2):
+        return False
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_KEY_BITS:
         return False
     try:
         certificate.verify_directly_issued_by(authority)
