@@ -55,7 +55,7 @@ def find_migrations(root: Path | None = None) -> list[Migration]:
 
     Raises MigrationError for an ill-named file and for a number used twice.
     """
-    root = root or Path(civium.__file__).parent
+    root = (root or Path(civium.__file__).parent).absolute()
     found = sorted(root.glob("**/migrations/*.sql"), key=lambda path: path.name)
     versions: dict[str, Path] = {}
     for path in found:

@@ -64,7 +64,7 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 _FALLBACK = Path("/var/lib/civium")
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 
-# Constraint details and statements may hold stored values, so they stay out of the server's log.
+# An error's text, its details and its statement may hold stored values, so they go to the client and not to the log.
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -76,7 +76,8 @@ _SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "idle_in_transaction_session_timeout": "60s",
-    "log_min_messages": "warning",
+    "log_min_messages": "log",
+    "log_checkpoints": "off",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
     "log_parameter_max_length": "0",
@@ -203,7 +204,7 @@ class Cluster:
         if self._base.parent == _FALLBACK:
             _FALLBACK.mkdir(mode=0o711, exist_ok=True)
         self._base.mkdir(mode=through, exist_ok=True)
-        for private in (self._passwords.parent, self._passwords, self._home / "logs"):
+        for private in (self._passwords.parent, self._passwords, self._home / "log"):
             private.mkdir(mode=0o700, exist_ok=True)
         self.socket_directory.mkdir(mode=0o700, exist_ok=True)
         self._give(self.socket_directory)
@@ -317,7 +318,7 @@ class Cluster:
         self._run([*command, "exit_on_error=true", database], "\n".join(statements) + "\n")
 
     def _launch(self, binaries: Path) -> None:
-        log = self._home / "logs" / "postgres.log"
+        log = self._home / "log" / "postgres.log"
         with log.open("ab") as output:
             log.chmod(0o600)
             self._process = subprocess.Popen(  # noqa: S603 - no shell; all parts are ours

@@ -106,6 +106,18 @@ def test_files_with_secrets_are_private_and_the_first_password_is_gone(server, h
     assert not list(server.socket_directory.glob("pw*"))
 
 
+async def test_the_log_holds_no_value_of_a_failed_statement(server, home):
+    await ask(server, "CREATE SCHEMA zoo")
+    await ask(server, "CREATE TABLE zoo.a (x text UNIQUE)")
+    await ask(server, "INSERT INTO zoo.a VALUES ('canary')")
+    for failing in ("INSERT INTO zoo.a VALUES ('canary')", "SELECT 'canary'::int", "SELECT canary"):
+        with pytest.raises(asyncpg.PostgresError):
+            await ask(server, failing)
+    log = (home / "log" / "postgres.log").read_text()
+    assert "ready to accept connections" in log
+    assert "canary" not in log
+
+
 @pytest.mark.skipif(not AS_ROOT, reason="only root has an account to drop to")
 def test_the_server_does_not_run_as_root(server):
     process = psutil.Process(server.pid)
