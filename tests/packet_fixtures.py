@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from civium.kernel.clock import iso_millis
 from civium.kernel.identifiers import RID
 from civium.keys.api import client_crypto
-from civium.masterdata.domain import parse_schema
+from civium.masterdata.api import parse_schema
 from civium.masterdata.shipped import read
 from civium.packets.api import Capture, CapturedBiometrics, Enrolment, PacketClaim, ScannedDocument
 
@@ -46,12 +47,14 @@ def texts(value: str) -> list[dict[str, str]]:
 def schema():
     shipped = read()
     return parse_schema(
-        id=shipped.schema_id,
-        version=shipped.schema_version,
-        title=shipped.schema_title,
-        description=shipped.schema_description,
-        text=shipped.schema_text,
-        effective_from=shipped.effective_from,
+        {
+            "id": shipped.schema_id,
+            "idVersion": shipped.schema_version,
+            "title": shipped.schema_title,
+            "description": shipped.schema_description,
+            "schemaJson": shipped.schema_text,
+            "effectiveFrom": iso_millis(shipped.effective_from),
+        }
     )
 
 

@@ -1,0 +1,1 @@
+from registration_fixtures import *  # noqa: F403
