@@ -9,6 +9,8 @@ from civium.biometrics.domain import BiometricRecord, InvalidBiometrics, Modalit
 from civium.biometrics.iso import face, finger, iris
 
 MAX_PIXELS: Final = 4_000_000
+MAX_FINGER_PIXELS: Final = 1_000_000
+"""At 500 per inch: two inches square. MINDTCT takes half a minute on four million pixels of noise."""
 MIN_SIDE: Final = 64
 MATCHING_RATE: Final = 500
 _FORMATS: Final = ("JPEG2000", "PNG", "JPEG")
@@ -64,6 +66,8 @@ def _decode(data: bytes, width: int, height: int, mode: str) -> Image.Image:
 
 def _at_matching_rate(image: Image.Image, rate: tuple[int, int]) -> Image.Image:
     """Return the image resampled to 500 pixels per inch: the extractor does not do it (biometrics B1)."""
+    if image.width * image.height * MATCHING_RATE**2 > MAX_FINGER_PIXELS * rate[0] * rate[1]:
+        raise InvalidBiometrics("the image shows more than one finger")
     if rate == (MATCHING_RATE, MATCHING_RATE):
         return image
     size = (round(image.width * MATCHING_RATE / rate[0]), round(image.height * MATCHING_RATE / rate[1]))

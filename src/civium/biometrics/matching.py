@@ -7,7 +7,7 @@ from civium.biometrics.domain import BiometricRecord, InvalidBiometrics, Modalit
 from civium.biometrics.worker import Compare, Compared, Extract, Extracted, Measure, Measured
 from civium.biometrics.workers import WorkerPool
 
-_PEOPLE_PER_REQUEST: Final = 32
+_PEOPLE_PER_REQUEST: Final = 16
 
 
 class NbisFingerMatcher:

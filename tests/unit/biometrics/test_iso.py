@@ -141,6 +141,8 @@ def test_pixels_survive_the_lossless_coding() -> None:
 def test_fingers_are_brought_to_500_pixels_per_inch() -> None:
     record = fingered(grey(160, 180), capture_rate=(1000, 1000), image_rate=(1000, 1000))
     assert images.pixels(record).size == (80, 90)
+    large = fingered(grey(1200, 1100), capture_rate=(1000, 1000), image_rate=(1000, 1000))
+    assert images.pixels(large).size == (600, 550)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,7 @@ def test_fingers_are_brought_to_500_pixels_per_inch() -> None:
         fingered(grey(), width=81),
         fingered(grey(63, 90)),
         fingered(grey(), width=4000, height=4000),
+        fingered(grey(1001, 1000)),
         fingered(grey(), image=b"no image"),
         fingered(grey(), image=images.lossless(grey())[:-40]),
         fingered(grey(), image=images.png(grey())[:-40]),
