@@ -6,7 +6,6 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -21,9 +20,8 @@ from civium.platform.outbox import SealedOutbox
 from civium.platform.postgres import AUTH, BOOTSTRAP, CORE, OWNER, Cluster, context_role
 from civium.platform.sealing import Sealer
 from civium.platform.settings import DatabaseSettings
-
-if find_spec("keys_fixtures") is not None:
-    from keys_fixtures import *  # noqa: F403
+from keys_fixtures import *  # noqa: F403
+from platform_fixtures import *  # noqa: F403
 
 
 class TestDatabase:
@@ -63,16 +61,17 @@ class TestDatabase:
             await connection.close()
 
 
-def memory_directory() -> str | None:
-    """Return a directory in memory if there is a roomy one: copying a database there takes 10 ms instead of 400."""
+@pytest.fixture(scope="session")
+def fast_directory() -> str | None:
+    """A directory in memory if there is a roomy one: copying a database there takes 10 ms instead of 400."""
     shared = Path("/dev/shm")
     return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 2**30 else None
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(fast_directory: str | None) -> Iterator[Cluster]:
     """A running server without durability, for this worker process."""
-    home = Path(tempfile.mkdtemp(prefix="civium-test-", dir=memory_directory()))
+    home = Path(tempfile.mkdtemp(prefix="civium-test-", dir=fast_directory))
     home.chmod(0o711)
     server = Cluster(home, DatabaseSettings(durable=False))
     try:
@@ -129,3 +128,10 @@ def outbox_core(sealer_core: Sealer, clock: SystemClock) -> SealedOutbox:
 @pytest.fixture
 def outbox_auth(sealer_auth: Sealer, clock: SystemClock) -> SealedOutbox:
     return SealedOutbox("outbox_auth", sealer_auth, clock)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the shared running platform on one worker, so that it is started once."""
+    for item in items:
+        if "platform" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("platform"))

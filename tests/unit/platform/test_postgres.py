@@ -1,6 +1,5 @@
 """The embedded server: private, recoverable, never root, never twice, never an orphan."""
 
-import asyncio
 import os
 import pwd
 import shutil
@@ -24,8 +23,8 @@ AS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
-def home():
-    path = Path(tempfile.mkdtemp(prefix="civium-pg-"))
+def home(fast_directory):
+    path = Path(tempfile.mkdtemp(prefix="civium-pg-", dir=fast_directory))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path)
@@ -139,8 +138,6 @@ async def test_the_server_recovers_from_a_kill(home):
     try:
         await ask(server, "CREATE SCHEMA kept")
         os.kill(server.pid, signal.SIGKILL)
-        while server.running():
-            await asyncio.sleep(0.01)
         server.stop()
         server.start()
         assert await ask(server, "SELECT count(*) FROM pg_namespace WHERE nspname = 'kept'") == 1
