@@ -72,19 +72,25 @@ class AccessService:
         self._hasher = SecretHasher()
         self._revoked: frozenset[str] = frozenset()
         self._revoked_read = float("-inf")
+        self._revoked_refresh = asyncio.Lock()
 
     async def verify(self, token: str) -> Caller:
         return (await self._read(token)).caller
 
     async def _read(self, token: str) -> VerifiedToken:
         verified = await self._reader.read(token)
-        if monotonic() - self._revoked_read > REVOCATION_SECONDS:
-            began = monotonic()
-            self._revoked = await self._store.revoked(now=self._clock.now())
-            self._revoked_read = began
+        if self._revoked_is_old():
+            async with self._revoked_refresh:
+                if self._revoked_is_old():
+                    began = monotonic()
+                    self._revoked = await self._store.revoked(now=self._clock.now())
+                    self._revoked_read = began
         if verified.id in self._revoked:
             raise Unauthenticated
         return verified
+
+    def _revoked_is_old(self) -> bool:
+        return monotonic() - self._revoked_read > REVOCATION_SECONDS
 
     async def authenticate_client(self, client_id: str, secret: Secret[str]) -> IssuedToken:
         account = await self._account(AccountKind.CLIENT, client_id, secret)
@@ -133,10 +139,11 @@ class AccessService:
 
     async def revoke(self, token: str) -> None:
         verified = await self._read(token)
-        async with self._database.transaction() as transaction:
-            await self._store.revoke(transaction, verified.id, verified.expires_at)
-            await self._audit(transaction, "access.token.revoked", actor=verified.caller.subject, subject=None)
-        self._revoked |= {verified.id}
+        async with self._revoked_refresh:  # a list read before our commit must not replace the one that we extend
+            async with self._database.transaction() as transaction:
+                await self._store.revoke(transaction, verified.id, verified.expires_at)
+                await self._audit(transaction, "access.token.revoked", actor=verified.caller.subject, subject=None)
+            self._revoked |= {verified.id}
 
     async def register_client(self, client_id: str, secret: Secret[str], roles: Collection[Role]) -> None:
         await self._register(_Login(AccountKind.CLIENT, client_id, secret, tuple(sorted(roles))), sandbox=False)

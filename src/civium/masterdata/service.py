@@ -1,5 +1,6 @@
 """Master data: answers from a snapshot in memory that follows the database by its change version."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class MasterDataService:
         self._languages = frozenset(languages)
         self._snapshot: Snapshot | None = None
         self._checked = 0.0
+        self._refresh = asyncio.Lock()
 
     async def id_schema(self, version: float | None = None) -> IdSchema:
         schemas = (await self._current()).schemas
@@ -167,9 +169,14 @@ class MasterDataService:
         )
 
     async def _current(self) -> Snapshot:
-        if self._snapshot is None or monotonic() - self._checked > SNAPSHOT_SECONDS:
-            return await self._fresh()
+        if self._snapshot is None or self._is_old():
+            async with self._refresh:
+                if self._snapshot is None or self._is_old():
+                    return await self._fresh()
         return self._snapshot
+
+    def _is_old(self) -> bool:
+        return monotonic() - self._checked > SNAPSHOT_SECONDS
 
     async def _fresh(self) -> Snapshot:
         """Return a snapshot of the database's present version. Concurrent callers may each load; all are right."""

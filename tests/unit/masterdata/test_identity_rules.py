@@ -1,8 +1,11 @@
 """The checks of section 7.4, one broken rule at a time."""
 
+import re
 from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from civium.kernel.errors import RejectedMany
 from civium.masterdata import shipped
@@ -127,6 +130,26 @@ def test_born_today_is_not_in_the_future(rules, identity):
     assert problems(rules, identity) == []
     identity["dateOfBirth"] = "2024/03/01"
     assert problems(rules, identity) == [invalid("dateOfBirth")]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["language", "value", "format", "type", "version", "refNumber", "x"]), inner)
+    ),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(
+    ["UIN", "fullName", "dateOfBirth", "email", "phone", "proofOfIdentity", "individualBiometrics", "IDSchemaVersion"]
+)
+
+
+@given(st.dictionaries(NAMES | st.text(), JSON, max_size=6))
+def test_whatever_comes_is_judged_by_codes_alone(rules, identity):
+    for code, message in problems(rules, identity, UPDATE_UIN):
+        assert code in {"KER-IOV-004", "KER-IOV-005"}
+        assert re.fullmatch(r"(Missing|Invalid) input parameter - identity(/[A-Za-z0-9_/-]+)?", message)
 
 
 async def test_the_schema_version_chooses_the_rules(master_data, identity):
