@@ -171,6 +171,76 @@ async def test_a_changed_payload_reaches_no_consumer(db, publish, dispatching):
     assert seen == []
 
 
+async def test_two_dispatchers_share_the_work_without_repeating_or_reordering(publish, dispatching):
+    seen = []
+
+    async def handle(delivery):
+        await asyncio.sleep(0.001)
+        seen.append((delivery.key, decode(delivery.payload, Happened).number))
+
+    for number in range(10):
+        for key in ("a", "b", "c", "d"):
+            await publish(number, key=key)
+    one = consumer("c", handle)
+    async with dispatching(one), dispatching(one):
+        await until(lambda: len(seen) >= 40)
+    assert len(seen) == 40
+    for key in ("a", "b", "c", "d"):
+        assert [number for its, number in seen if its == key] == list(range(10))
+
+
+async def test_a_handler_that_hangs_is_cut_off_before_its_lease_ends(publish, dispatching):
+    cut, seen = [], []
+
+    async def handle(delivery):
+        if not cut:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                cut.append(1)
+        seen.append(decode(delivery.payload, Happened).number)
+
+    await publish(1)
+    impatient = Retrying(first_delay=timedelta(milliseconds=10), lease=timedelta(milliseconds=200))
+    async with dispatching(consumer("a", handle), retrying=impatient):
+        await until(lambda: seen == [1])
+
+
+async def test_what_a_vanished_dispatcher_had_in_hand_is_due_at_once(db, publish, dispatching):
+    seen = []
+    await publish(1)
+    async with dispatching(consumer("a", collector([])), retrying=FAST):
+        await until(lambda: is_empty(db))
+    await publish(2)
+    await db.as_owner(
+        "INSERT INTO outbox_core.delivery (event_id, consumer, seq, key, attempts, due, holder)"
+        " SELECT id, 'a', seq, key, 1, now() + interval '1 hour', 999999 FROM outbox_core.outbox"
+    )
+    await db.as_owner("UPDATE outbox_core.outbox SET remaining = 1")
+    async with dispatching(consumer("a", collector(seen))):
+        await until(lambda: seen == [2])
+
+
+async def test_old_inbox_entries_of_settled_events_are_forgotten(db, publish, dispatching):
+    await publish(1)
+    await db.as_owner(
+        "INSERT INTO outbox_core.inbox SELECT 'a', id, now() - interval '2 days' FROM outbox_core.outbox"
+        " UNION ALL SELECT 'a', gen_random_uuid(), now() - interval '2 days'"
+        " UNION ALL SELECT 'a', gen_random_uuid(), now() - interval '2 hours'"
+    )
+
+    async def never(_delivery):
+        raise RuntimeError
+
+    async with dispatching(consumer("a", never), retrying=Retrying()):
+
+        async def tidied():
+            return len(await db.as_owner("SELECT 1 FROM outbox_core.inbox")) == 2
+
+        await until(tidied)
+    assert not await is_empty(db)
+
+
 async def test_delivery_follows_the_commit_within_milliseconds(publish, dispatching):
     arrived = []
 
