@@ -1,8 +1,10 @@
 """Wires the contexts of one process: the only place that knows them all."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -38,12 +40,16 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
 
 OUTBOX_CORE, OUTBOX_AUTH = "outbox_core", "outbox_auth"
+READY = "CIVIUM_READY"
+"""Environment variable with the file that a process makes once it works."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityContext:
     """What one security context (core or auth) shares: its login's pool, its keys, its outbox."""
 
+    schema: str
+    """The schema of its outbox."""
     pool: "Pool"
     keys: KeysClient
     sealer: Sealer
@@ -54,6 +60,7 @@ class SecurityContext:
 class Installation:
     """Every context of this process, wired."""
 
+    settings: Settings
     core: SecurityContext
     auth: SecurityContext
     modules: tuple[Module, ...]
@@ -75,6 +82,7 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
     Needs the running database and key process. Biometric workers start at the first match only.
     """
     clock = SystemClock()
+    settings = with_catcher(settings)
     async with AsyncExitStack() as stack:
         core = await _security_context(stack, settings, CORE, "core", OUTBOX_CORE)
         auth = await _security_context(stack, settings, AUTH, "auth", OUTBOX_AUTH)
@@ -104,6 +112,7 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
             database("authentication", auth), auth.sealer, auth.keys, auth.outbox, clock, settings
         )
         yield Installation(
+            settings,
             core,
             auth,
             (
@@ -126,6 +135,20 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
         )
 
 
+def mark_ready() -> None:
+    """Tell the supervisor that this process works."""
+    if READY in os.environ:
+        Path(os.environ[READY]).touch()
+
+
+def with_catcher(settings: Settings) -> Settings:
+    """Return the settings with the port of the sandbox's mail catcher, which the system chose."""
+    if not settings.sandbox or settings.mail.port != 0:
+        return settings
+    port = int((settings.home / "run" / "catcher.port").read_text())
+    return settings.model_copy(update={"mail": settings.mail.model_copy(update={"port": port})})
+
+
 async def _security_context(
     stack: AsyncExitStack, settings: Settings, role: str, name: str, schema: str
 ) -> SecurityContext:
@@ -134,7 +157,7 @@ async def _security_context(
     keys = connect(socket_path(settings.home, name))
     stack.push_async_callback(keys.close)
     sealer = KeySealer(keys)
-    return SecurityContext(pool, keys, sealer, SealedOutbox(schema, sealer, SystemClock()))
+    return SecurityContext(schema, pool, keys, sealer, SealedOutbox(schema, sealer, SystemClock()))
 
 
 def _dsn(settings: Settings, role: str) -> str:

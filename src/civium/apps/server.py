@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import Response
 
-from civium.apps.installation import Installation, open_installation
+from civium.apps.installation import Installation, mark_ready, open_installation
 from civium.apps.web.pages import web_router
 from civium.kernel import faults
 from civium.keys.api import KERNEL_SIGN
@@ -31,7 +31,7 @@ CHECK_SECONDS = 2.0
 async def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; finishes the requests in progress."""
     async with open_installation(settings) as installation:
-        app = create_app(all_routers(settings, installation), installation.access, settings)
+        app = create_app(all_routers(installation), installation.access, settings)
         config = uvicorn.Config(
             app,
             loop="none",
@@ -45,16 +45,18 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             ssl_keyfile=settings.http.tls_key,
             timeout_graceful_shutdown=10,
         )
+        mark_ready()
         await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def all_routers(settings: Settings, installation: Installation) -> tuple[Router, ...]:
+def all_routers(installation: Installation) -> tuple[Router, ...]:
     """Return every route of the product: the contexts', the pages and the metrics."""
+    settings = installation.settings
     contexts = tuple(router for module in installation.modules for router in module.routers)
     metrics = metrics_router()
     pages = web_router(
         settings.home,
-        _checks(settings, installation),
+        _checks(installation),
         (*contexts, metrics),
         _outbox(settings),
         sandbox=settings.sandbox,
@@ -71,13 +73,15 @@ def metrics_router() -> Router:
         """Return the metrics in Prometheus' text format."""
         registry = CollectorRegistry()
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
     return router
 
 
-def _checks(settings: Settings, installation: Installation) -> dict[str, Callable[[], Awaitable[bool]]]:
+def _checks(installation: Installation) -> dict[str, Callable[[], Awaitable[bool]]]:
+    settings = installation.settings
+
     async def web() -> None:
         return None
 

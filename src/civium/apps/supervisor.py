@@ -112,7 +112,7 @@ class Child:
             output = None if self._log is None else stack.enter_context(self._log.open("ab"))
             if self._log is not None:
                 self._log.chmod(0o600)
-            self._process = subprocess.Popen(  # noqa: S603 - no shell; the caller's own program
+            self._process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

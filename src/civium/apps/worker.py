@@ -5,7 +5,7 @@ import signal
 
 import uvloop
 
-from civium.apps.installation import OUTBOX_AUTH, OUTBOX_CORE, open_installation
+from civium.apps.installation import mark_ready, open_installation
 from civium.kernel import faults
 from civium.kernel.clock import SystemClock
 from civium.platform import telemetry
@@ -18,14 +18,15 @@ async def work(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT; finishes the batches in progress."""
     async with open_installation(settings) as installation:
         dispatchers = [
-            Dispatcher(context.pool, schema, installation.consumers, context.sealer, SystemClock())
-            for context, schema in ((installation.core, OUTBOX_CORE), (installation.auth, OUTBOX_AUTH))
+            Dispatcher(context.pool, context.schema, installation.consumers, context.sealer, SystemClock())
+            for context in (installation.core, installation.auth)
         ]
         jobs = [job for module in installation.modules for job in module.jobs]
         worker = Worker(installation.core.pool, jobs, dispatchers)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
+        mark_ready()
         await worker.run()
 
 

@@ -9,7 +9,8 @@ from datetime import date
 from importlib import resources
 from typing import Any
 
-from civium.biometrics.api import BiometricRecord, synthetic_biometrics
+from civium.biometrics.api import BiometricRecord
+from civium.biometrics.synthesis import synthetic_biometrics
 from civium.packets.api import ScannedDocument
 
 SCHEMA_VERSION = 0.1

@@ -36,7 +36,7 @@ class PublicClient:
             "txn_id": transaction,
             **arguments,
         }
-        done = subprocess.run(  # noqa: S603 - our own program with its own interpreter
+        done = subprocess.run(
             [self.python, "-I", PROGRAM, self.folder / "config.toml"],
             input=json.dumps(request),
             capture_output=True,

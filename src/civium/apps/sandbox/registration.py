@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from civium.apps.sandbox.applicant import ARABIC, ENGLISH, Applicant
 from civium.apps.sandbox.client import OFFICER, CallFailed, Platform, result_of
-from civium.biometrics.api import BiometricRecord, Modality, compose
+from civium.biometrics.api import BiometricRecord, Modality, compose_cbeff
 from civium.kernel.clock import SystemClock, iso_millis, monotonic
 from civium.kernel.identifiers import RID, UIN, VID
 from civium.masterdata.api import IdSchema, parse_schema
@@ -179,8 +179,20 @@ def _enrolment(rid: RID, applicant: Applicant, at: datetime) -> Enrolment:
 
 
 def _captured(records: tuple[BiometricRecord, ...], at: datetime) -> CapturedBiometrics:
-    captures = {record.bio_attribute: Capture(index=str(uuid.uuid4())) for record in records if record.bio_attribute}
-    return CapturedBiometrics(compose(records, at), captures)
+    captures = {
+        _bio_attribute(record): Capture(index=str(uuid.uuid4()))
+        for record in records
+        if record.modality is not Modality.EXCEPTION_PHOTO
+    }
+    return CapturedBiometrics(compose_cbeff(records, at), captures)
+
+
+def _bio_attribute(record: BiometricRecord) -> str:
+    """Return the ID schema's name of a part: ``leftThumb``, ``rightIndex``, ``leftEye``, ``face``."""
+    if record.modality is Modality.FACE:
+        return "face"
+    side, _, finger = record.subtype.partition(" ")
+    return side.lower() + (finger.removesuffix("Finger") or "Eye")
 
 
 def _device(kind: str, sub_type: str, at: datetime) -> CaptureDevice:

@@ -50,7 +50,7 @@ def web_router(
     async def describe(lang: Lang = "eng") -> Response:
         """List every route with its caller and permission."""
         routes = [
-            (declaration, route.summary)
+            (declaration, getattr(route, "summary", ""))
             for one in (*routers, router)
             for declaration, route in zip(one.declarations, one.api.routes, strict=True)
             if declaration.path
