@@ -1,6 +1,5 @@
 """The register on a real database with real keys, and made-up people for it."""
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,8 @@ from civium.platform.settings import Settings
 
 @pytest.fixture
 def identity_clock() -> FixedClock:
-    """A clock that the register's tests move; it starts at the present, as certificates need."""
-    return FixedClock(SystemClock().now())
+    """A clock that the register's tests move; it starts at the present (as certificates need), in whole milliseconds."""
+    return FixedClock(SystemClock().now().replace(microsecond=0))
 
 
 @dataclass
@@ -124,7 +123,3 @@ def new_person(rid: RID | None = None, **changes: Any) -> NewPerson:
         {"proofOfIdentity": b"%PDF-1.7 made up"},
         {"individualBiometrics": biometrics()},
     )
-
-
-def uuid_of(ref: str) -> uuid.UUID:
-    return uuid.UUID(ref)

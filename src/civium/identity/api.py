@@ -130,7 +130,7 @@ class AuthTypeLock(Event, frozen=True, kw_only=True):
 
 
 class AuthTypesLocked(Event, frozen=True, kw_only=True):
-    """A person locked or unlocked authentication types; ``person_token`` is token_id(UIN, IDA partner)."""
+    """A person locked or unlocked authentication types; the reader derives the person's token from ``uin``."""
 
     person_ref: str
     uin: str

@@ -33,6 +33,7 @@ from civium.platform.permissions import Permission
 T = TypeVar("T", UIN, VID)
 
 VERSION = "v1"
+MAX_UNLOCK_SECONDS = 10 * 365 * 24 * 3600
 READ_TYPES = frozenset({"bio", "demo", "metadata", "all"})
 
 
@@ -71,8 +72,8 @@ class LockEntry(WireModel):
     auth_type: str = Field(alias="authType")
     auth_sub_type: str | None = Field(default=None, alias="authSubType")
     locked: bool
-    unlock_for_seconds: int | None = Field(default=None, alias="unlockForSeconds")
-    request_id: str | None = Field(default=None, alias="requestId", max_length=64)
+    unlock_for_seconds: int | None = Field(default=None, alias="unlockForSeconds", le=MAX_UNLOCK_SECONDS)
+    request_id: str | None = Field(default=None, alias="requestId", pattern=r"^[ -~]{1,64}$")
 
 
 class LockBody(WireModel):
@@ -104,6 +105,8 @@ class IndividualIds:
         """
         if not text:
             raise missing("individualId")
+        if not text.isprintable():
+            raise invalid("individualId")
         match kind or _kind_of(text):
             case "UIN":
                 return await self._records.by_uin(_parse(UIN, text))
@@ -275,9 +278,13 @@ def _add_lock_routes(router: Router, locks: LockService, individuals: Individual
 
 
 def _registration_problems(request: IdentityRequest) -> list[Rejected]:
-    if not request.registration_id:
+    rid = request.registration_id
+    if not rid:
         return [missing("registrationId")]
-    return [invalid("registrationId")] if len(request.registration_id) > RID_STORAGE_LENGTH else []
+    problems = [] if len(rid) <= RID_STORAGE_LENGTH and rid.isprintable() else [invalid("registrationId")]
+    if not all(name.isprintable() for name in _verified(request)):
+        problems.append(invalid("verifiedAttributes"))
+    return problems
 
 
 def _uin_and_files(request: IdentityRequest, problems: list[Rejected]) -> tuple[UIN, dict[str, bytes]]:

@@ -56,17 +56,17 @@ class Mint:
     async def claim(self, uin: UIN, rid_hash: bytes) -> uuid.UUID:
         """Bind a number that the caller brings to a registration; returns the person reference.
 
-        Raises Rejected IDR-IDC-012 when number or registration belong to another person.
+        An earlier number that the registration claimed and never used is free again. Raises Rejected IDR-IDC-012 when
+        number or registration belong to someone else.
         """
         uin_hash = await self._vault.uin_hash(uin)
         box = await self._vault.seal_minted(uin_hash, uin)
-        fresh = Minted(uin_hash, uuid.uuid4(), rid_hash, ISSUED, box)
-        if await store.insert_minted(self._database, fresh, self._clock.now()):
-            return fresh.ref
-        by_rid = await store.minted_by_rid(self._database, rid_hash)
+        fresh = Minted(uin_hash, uuid.uuid4(), None, ISSUED, box)
+        await store.insert_minted(self._database, fresh, self._clock.now())
         found = await store.minted_by_uin(self._database, uin_hash)
-        if found is None or found.uin_box is None or (by_rid is not None and by_rid.uin_hash != uin_hash):
+        if found is None or found.uin_box is None:
             raise already_there()
+        await store.unclaim_minted(self._database, rid_hash, except_uin=uin_hash)
         if not await store.claim_minted(self._database, uin_hash, rid_hash):
             raise already_there()
         return found.ref

@@ -28,6 +28,7 @@ from civium.identity.domain import (
     invalid,
     merge,
     missing,
+    not_found,
     united,
 )
 from civium.identity.mint import Mint
@@ -37,6 +38,7 @@ from civium.identity.vault import Contents, PersonKeys, Record, StoredFile, Vaul
 from civium.identity.vid.service import VidService
 from civium.kernel import faults
 from civium.kernel.clock import Clock, iso_millis
+from civium.kernel.encoding import canonical_json
 from civium.kernel.errors import Rejected, RejectedMany
 from civium.kernel.identifiers import RID, UIN
 from civium.masterdata.api import NEW_PACKET, NEW_REGISTRATION, UPDATE_UIN, AttributeKind, MasterData
@@ -208,11 +210,15 @@ class RegisterService:
 
     async def person_by_ref(self, ref: str, *, purpose: str) -> Person:
         """Open a record by its opaque id (see the Protocol)."""
-        return await self._person(await self._records.by_ref(uuid.UUID(ref)), purpose, actor="system")
+        try:
+            row = await self._records.by_ref(uuid.UUID(ref))
+        except ValueError:
+            raise not_found() from None
+        return await self._person(row, purpose)
 
     async def person_by_rid(self, rid: RID, *, purpose: str) -> Person:
         """Open a record by a registration id, current or older (see the Protocol)."""
-        return await self._person(await self._records.by_rid(rid), purpose, actor="system")
+        return await self._person(await self._records.by_rid(rid), purpose)
 
     async def create_vid(self, uin: UIN, kind: VidType, *, actor: str) -> IssuedVid:
         """Issue a virtual ID (see the Protocol)."""
@@ -231,8 +237,8 @@ class RegisterService:
             await self._audit(transaction, "identity.person.read", row.ref, actor, purpose)
         return record, files
 
-    async def _person(self, row: PersonRow, purpose: str, *, actor: str) -> Person:
-        record, files = await self.read(row, lambda _: True, purpose=purpose, actor=actor)
+    async def _person(self, row: PersonRow, purpose: str) -> Person:
+        record, files = await self.read(row, lambda _: True, purpose=purpose, actor="system")
         biometric = {file.category for file in record.files if file.biometric}
         return Person(
             ref=str(record.ref),
@@ -253,6 +259,11 @@ class RegisterService:
         return rid
 
     async def _validate(self, identity: Attributes, required: Collection[str]) -> None:
+        """Check an identity by its schema; raises RejectedMany, or Rejected for text that is no Unicode."""
+        try:
+            canonical_json(identity)
+        except UnicodeEncodeError:
+            raise invalid("identity") from None
         try:
             await self._master_data.validate_identity(identity, required=required)
         except RejectedMany as problem:

@@ -196,13 +196,24 @@ async def insert_minted(source: Source, minted: Minted, at: datetime) -> bool:
 
 
 async def claim_minted(source: Source, uin_hash: bytes, rid_hash: bytes) -> bool:
-    """Bind an issued number to a registration; False when it is bound to another one."""
+    """Bind an issued number to a registration; False when one of the two is bound already."""
     tag = await source.execute(
-        "UPDATE identity.mint SET rid_hash = $2 WHERE uin_hash = $1 AND (rid_hash IS NULL OR rid_hash = $2)",
+        "UPDATE identity.mint SET rid_hash = $2 WHERE uin_hash = $1 AND (rid_hash IS NULL OR rid_hash = $2) "
+        "AND NOT EXISTS (SELECT FROM identity.mint WHERE rid_hash = $2 AND uin_hash <> $1)",
         uin_hash,
         rid_hash,
     )
     return tag.endswith(" 1")
+
+
+async def unclaim_minted(source: Source, rid_hash: bytes, *, except_uin: bytes) -> None:
+    """Free another issued number that the registration claimed but no person got."""
+    await source.execute(
+        "UPDATE identity.mint SET rid_hash = NULL "
+        "WHERE rid_hash = $1 AND uin_hash <> $2 AND status = 'ISSUED' AND uin_box IS NOT NULL",
+        rid_hash,
+        except_uin,
+    )
 
 
 async def assign_minted(source: Source, uin_hash: bytes) -> bool:
