@@ -13,7 +13,6 @@ from civium.authentication import errors
 from civium.authentication.api import Call, Usage
 from civium.authentication.service import AuthenticationService
 from civium.kernel.clock import Clock, iso_millis
-from civium.kernel.errors import IntegrityError, Unavailable
 from civium.keys.api import IDA_SIGN, Certificate, KeyRef, Keys
 from civium.platform.http import SIGNED, ErrorCodes, Router, WireModel, allow
 from civium.platform.permissions import Permission
@@ -92,8 +91,8 @@ async def _answer(service: AuthenticationService, usage: Usage, request: Request
         return service.refusal(usage, [errors.NOT_PROCESSED.of()])
     try:
         return await service.answer(usage, call)
-    except (IntegrityError, Unavailable, OSError) as problem:
-        _log.error("authentication_not_possible", error=type(problem).__name__, exc_info=problem)
+    except Exception as problem:  # noqa: BLE001 - section 2.2: every failure is answered in the envelope
+        _log.error("authentication_not_possible", exc_info=problem)
         return service.refusal(usage, [errors.NOT_PROCESSED.of()])
 
 

@@ -71,12 +71,13 @@ def _members(
     if attribute.rule is Rule.AGE:
         yield attribute.name, str(age_on(parse_date(stored[0]), today))
         return
-    if all(set(values_of(text)) <= {None} for text in stored):
+    spoken = {language for text in stored for language in values_of(text) if language is not None}
+    if not spoken:
         yield attribute.name, _joined(attribute, stored, None)
         return
     for language in languages:
-        if text := _joined(attribute, stored, language):
-            yield f"{attribute.name}_{language}", text
+        if language in spoken:
+            yield f"{attribute.name}_{language}", _joined(attribute, stored, language)
 
 
 def _joined(attribute: Attribute, stored: Sequence[str], language: str | None) -> str:

@@ -18,7 +18,7 @@ from civium.platform.sealing import Place, Sealer
 DEMOGRAPHICS_PURPOSE = "authentication/demographics"
 BIOMETRICS_PURPOSE = "authentication/biometrics"
 STATE_PURPOSE = "authentication/state"
-TOKEN_DOMAIN = "authentication/token"
+PERSON_DOMAIN = "authentication/token"
 IDENTITY_DOMAIN = "authentication/identity"
 
 
@@ -68,7 +68,7 @@ class People:
 
     async def token_hash(self, token: str) -> bytes:
         """Return what a person's rows are joined by."""
-        return await self._sealer.keyed_hash(TOKEN_DOMAIN, token.encode())
+        return await self._sealer.keyed_hash(PERSON_DOMAIN, token.encode())
 
     async def open(self, row: IdentityRow) -> Person:
         """Return the person; raises IntegrityError when row and head do not belong together."""

@@ -13,7 +13,7 @@ CREATE TABLE authentication.reference (
 );
 
 CREATE TABLE authentication.reference_version (
-    only    boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one     boolean PRIMARY KEY DEFAULT true CHECK (one),
     version bigint NOT NULL
 );
 INSERT INTO authentication.reference_version (version) VALUES (1);

@@ -1,0 +1,1 @@
+from authentication_fixtures import *  # noqa: F403
