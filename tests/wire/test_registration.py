@@ -266,7 +266,9 @@ class TestStatus:
         ],
     )
     async def test_envelope(self, office, envelope, expected):
-        answer = await office.post("/registrationstatus/search", "mosip.registration.status", [], **envelope)
+        answer = await office.post(
+            "/registrationstatus/search", "mosip.registration.status", [{"registrationId": "1"}], **envelope
+        )
         assert answer["errors"][0]["errorCode"] == expected
 
 

@@ -133,6 +133,7 @@ SUPERVISOR_REJECTED = Finding(
     _T.VALIDATE_PACKET, Outcome.REJECTED, "RPR-PKV-FAILED-011", "Rejected by Supervisor", Status.REJECTED
 )
 PACKET_INVALID = _failed(_T.VALIDATE_PACKET, "RPR-PKV-FAILED-012", "Packet validation failed in packet manager")
+BIOMETRICS_UNREADABLE = _failed(_T.VALIDATE_PACKET, "RPR-PKV-FAILED-013", "Biometric file validation failed")
 CBEFF_INVALID = _failed(_T.VALIDATE_PACKET, "RPR-PKV-FAILED-015", "XSD validation failed.")
 NO_CONSENT = _failed(
     _T.VALIDATE_PACKET, "RPR-PKV-FAILED-017", "Consent is not agreed for the packet to process further"

@@ -100,8 +100,8 @@ class Pipeline:
     async def run(self) -> int:
         """Process the packet that waits longest; returns how many there were: 1 or 0.
 
-        Cost of an enrolment: four session keys, some 20 statements in three transactions, the register's own, and a
-        comparison with the fingers of every earlier registration.
+        Cost of an enrolment: four session keys, 12 statements and two events in two transactions, the register's own,
+        and a comparison with the fingers of every earlier registration (about 2 ms of one core per common finger).
         """
         lease = await self._store.lease(self._clock.now(), LEASE)
         if lease is None:
@@ -144,7 +144,7 @@ class Pipeline:
         try:
             probe = await self._matcher.templates(stages.fingers(case.records or ()))
         except InvalidBiometrics:
-            raise _Ends([*findings, domain.CBEFF_INVALID]) from None
+            raise _Ends([*findings, domain.BIOMETRICS_UNREADABLE]) from None
         box = await self._sealer.seal(FINGERS_PURPOSE, _fingers_place(lease.workflow_id), msgspec.msgpack.encode(probe))
         digests = [
             await self._sealer.keyed_hash(_DEMOGRAPHIC_DOMAIN, text.encode())

@@ -1,5 +1,6 @@
 """Use cases of the registration processor's interface: sync, upload, status, workflow actions."""
 
+import asyncio
 import hmac
 import json
 import uuid
@@ -14,7 +15,7 @@ from civium.kernel.clock import Clock, iso_millis, parse_instant
 from civium.kernel.encoding import sha256, unb64
 from civium.kernel.errors import Rejected
 from civium.kernel.identifiers import RID, CentreId, IdentifierProblem, InvalidIdentifier, MachineId
-from civium.keys.api import DecryptionFailed, KeyProblem, Keys, packet_key
+from civium.keys.api import DecryptionFailed, Keys, packet_key
 from civium.keys.api import packet as packet_bytes
 from civium.masterdata.api import MasterData
 from civium.packets.api import SYNC_ID, SYNC_VERSION, SyncEntry, SyncMessage, is_packet_id, reference_of
@@ -115,7 +116,7 @@ class RegistrationService:
             return await self._keys.decrypt(
                 packet_key(CentreId(centre), found.id), parts.envelope, salt=parts.nonce, aad=parts.aad
             )
-        except (Rejected, KeyProblem, DecryptionFailed, ValueError, RecursionError):
+        except (Rejected, DecryptionFailed, ValueError, RecursionError):
             raise undecryptable from None
 
     def _check(self, entry: SyncEntry, reference: str) -> tuple[RID | None, Rejected | None]:
@@ -155,7 +156,7 @@ class RegistrationService:
         now = self._clock.now()
         if len(upload.content) > MAX_PACKET_BYTES:
             raise Rejected("RPR-PKR-002", "Invalid Packet Size")
-        if not hmac.compare_digest(sha256(upload.content), sync.checksum):
+        if not hmac.compare_digest(await asyncio.to_thread(sha256, upload.content), sync.checksum):
             raise Rejected("RPR-PKR-009", "Packet HashSequence did not match")
         if extension != "zip":
             raise Rejected("RPR-PKR-003", "Invalid Packet Format")

@@ -9,6 +9,7 @@ import pytest
 
 from civium.biometrics.api import Modality
 from civium.identity.api import IdentifierIssued
+from civium.kernel import faults
 from civium.notify.api import NotificationRequested
 from civium.platform.database import record_statements
 from civium.platform.sealing import Place
@@ -184,6 +185,14 @@ async def test_biometrics_that_are_missing(office):
     assert await office.last_step(enrolment.rid) == ("VALIDATE_PACKET", "FAILED", "RPR-PKV-FAILED-004")
 
 
+async def test_a_finger_that_is_no_image(office):
+    records = tuple(replace(record, bdb=b"no") if record.subtype == "Right Thumb" else record for record in hand(1))
+    enrolment = enrolment_of(records=records)
+    await office.bring(enrolment)
+    await office.work()
+    assert await office.last_step(enrolment.rid) == ("VALIDATE_PACKET", "FAILED", "RPR-PKV-FAILED-013")
+
+
 async def test_biometrics_of_low_quality(office):
     records = tuple(replace(record, quality=12) if record.subtype == "Right Thumb" else record for record in hand(1))
     enrolment = enrolment_of(records=records)
@@ -289,3 +298,66 @@ class TestTechnicalTrouble:
         assert sorted(done) == [0, 1, 1]
         for enrolment in enrolments:
             assert len(await office.steps(enrolment.rid)) == len(ROUTE)
+
+
+class _Killed(BaseException):
+    """Ends everything at once, as SIGKILL does: no handler of the code under test catches it."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Arm a fault point once."""
+
+    def arm(name: str) -> None:
+        def strike(reached: str) -> None:
+            if reached == name:
+                monkeypatch.setattr(faults, "point", lambda _: None)
+                raise _Killed
+
+        monkeypatch.setattr(faults, "point", strike)
+
+    return arm
+
+
+class TestCrash:
+    @pytest.mark.parametrize("point", ["object-written", "before-commit"])
+    async def test_before_the_upload_was_acknowledged(self, office, killed_at, point):
+        enrolment = enrolment_of()
+        packet = office.build(enrolment)
+        await office.announce((packet, enrolment))
+        killed_at(f"registration.upload.{point}")
+        with pytest.raises(_Killed):
+            await office.upload(packet.sealed, packet.file_name)
+        assert await office.count("registration") == await office.count("work") == 0
+        assert await office.status(enrolment.rid) == "UPLOAD_PENDING"
+
+        assert not (await office.upload(packet.sealed, packet.file_name))["errors"]
+        assert len(office.blobs()) == 1
+        assert await office.work() == 1
+        assert await office.status(enrolment.rid, external=True) == "UIN_GENERATED"
+
+    async def test_after_the_commit(self, office, killed_at):
+        enrolment = enrolment_of()
+        packet = office.build(enrolment)
+        await office.announce((packet, enrolment))
+        killed_at("registration.upload.committed")
+        with pytest.raises(_Killed):
+            await office.upload(packet.sealed, packet.file_name)
+        assert await office.packet_status(packet.id) == "RECEIVED"
+        assert await office.work() == 1
+        assert await office.status(enrolment.rid, external=True) == "UIN_GENERATED"
+
+    @pytest.mark.parametrize("point", ["validated", "minted"])
+    async def test_while_processing(self, office, killed_at, point):
+        enrolment = enrolment_of()
+        await office.bring(enrolment)
+        killed_at(f"registration.process.{point}")
+        with pytest.raises(_Killed):
+            await office.work()
+        assert await office.work() == 0
+        office.clock.advance(timedelta(minutes=6))
+        assert await office.work() == 1
+        assert await office.status(enrolment.rid, external=True) == "UIN_GENERATED"
+        assert len(await office.db.as_owner("SELECT * FROM identity.person")) == 1
+        assert len(await office.events(NotificationRequested)) == 1
+        assert await office.count("candidate") == 1
