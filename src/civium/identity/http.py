@@ -1,7 +1,7 @@
 """The identity service and the UIN and VID generator on the wire (sections 1.1, 6.8)."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import Field
 
@@ -14,23 +14,19 @@ from civium.identity.domain import (
     LockRequest,
     invalid,
     missing,
-    not_found,
 )
+from civium.identity.individuals import IndividualIds, kind_of
 from civium.identity.locks import LockService
 from civium.identity.mint import Mint
-from civium.identity.records import Records
 from civium.identity.requests import CODES, check_envelope, instant, uin_of
 from civium.identity.service import RegisterService
-from civium.identity.store import PersonRow
 from civium.identity.vid.service import VidService
 from civium.kernel.clock import Clock
 from civium.kernel.encoding import b64u, unb64
 from civium.kernel.errors import Rejected, RejectedMany
-from civium.kernel.identifiers import RID, UIN, VID, InvalidIdentifier
+from civium.kernel.identifiers import RID, UIN, InvalidIdentifier
 from civium.platform.http import CallerParameter, ErrorCodes, RequestEnvelope, Router, WireModel, allow
 from civium.platform.permissions import Permission
-
-T = TypeVar("T", UIN, VID)
 
 VERSION = "v1"
 MAX_UNLOCK_SECONDS = 10 * 365 * 24 * 3600
@@ -89,52 +85,6 @@ class UinStatus(WireModel):
 
     uin: str = Field(repr=False)
     status: str
-
-
-class IndividualIds:
-    """Finds the person behind whatever identifier a caller has (section 1.4)."""
-
-    def __init__(self, records: Records, vids: VidService) -> None:
-        self._records = records
-        self._vids = vids
-
-    async def person(self, text: str | None, kind: str | None) -> PersonRow:
-        """Return the verified row. Without ``kind``: a valid UIN, else a valid VID, else a registration id.
-
-        Raises Rejected IDR-IDC-001, -002 (``individualId``, ``idType``), -007, IDR-VID-001.
-        """
-        if not text:
-            raise missing("individualId")
-        if not text.isprintable():
-            raise invalid("individualId")
-        match kind or _kind_of(text):
-            case "UIN":
-                return await self._records.by_uin(_parse(UIN, text))
-            case "VID":
-                return await self._vids.resolve(_parse(VID, text))
-            case "ID":
-                return await self._records.by_rid(RID(text))
-            case "HANDLE":
-                raise not_found()
-            case _:
-                raise invalid("idType")
-
-
-def _kind_of(text: str) -> str:
-    for name, kind in (("UIN", UIN), ("VID", VID)):
-        try:
-            kind.parse(text)
-        except InvalidIdentifier:
-            continue
-        return name
-    return "ID"
-
-
-def _parse(kind: type[T], text: str) -> T:
-    try:
-        return kind.parse(text)
-    except InvalidIdentifier:
-        raise invalid("individualId") from None
 
 
 def identity_router(register: RegisterService, locks: LockService, individuals: IndividualIds, clock: Clock) -> Router:
@@ -351,7 +301,7 @@ def _lock_id_type(body: LockBody) -> str:
 
 
 def _uin_or_vid(text: str) -> str:
-    kind = _kind_of(text)
+    kind = kind_of(text)
     if kind == "ID":
         raise invalid("individualId")
     return kind

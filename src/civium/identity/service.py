@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -34,7 +35,7 @@ from civium.identity.domain import (
 from civium.identity.mint import Mint
 from civium.identity.records import Records
 from civium.identity.store import PersonRow
-from civium.identity.vault import Contents, PersonKeys, Record, StoredFile, Vault, next_version
+from civium.identity.vault import Contents, PersonKeys, Record, StoredFile, Vault
 from civium.identity.vid.service import VidService
 from civium.kernel import faults
 from civium.kernel.clock import Clock, iso_millis
@@ -86,7 +87,7 @@ class RegisterService:
             return known
         identity = {name: value for name, value in person.identity.items() if name != "UIN"}
         await self._validate(identity, NEW_PACKET)
-        _check_files(identity, person.documents, person.biometrics)
+        _check_files(identity, {**person.documents, **person.biometrics}, person.biometrics)
         uin, ref = await self._mint.reserve(rid_hash)
         faults.point("identity.mint.reserved")
         record = _new_record(ref, uin, person.rid, identity)
@@ -128,7 +129,7 @@ class RegisterService:
         keys = await self._vault.new_keys(record.ref)
         files = await self._write_files(keys, record.ref, documents, biometrics)
         faults.point("identity.create.objects-written")
-        row, head = await self._vault.seal(_with_files(record, files), keys)
+        row, head = await self._vault.seal(replace(record, files=files), keys)
         mac = await self._vault.registration_mac(row.rid_hash, row.ref)
         try:
             async with self._database.transaction() as transaction:
@@ -166,8 +167,9 @@ class RegisterService:
         keys = await self._vault.keys_of(row)
         written = await self._write_files(keys, row.ref, documents, biometrics)
         kept = tuple(file for file in record.files if file.category not in change.documents)
-        changed = next_version(
+        changed = replace(
             record,
+            version=record.version + 1,
             rid=change.rid,
             status=change.status or record.status,
             contents=contents,
@@ -276,11 +278,10 @@ class RegisterService:
     ) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Return documents and biometrics; raises RejectedMany IDR-IDC-002 naming the wrong entry."""
         schema = await self._master_data.id_schema()
-        biometric = set(schema.of_kind(AttributeKind.BIOMETRICS))
+        biometric = schema.of_kind(AttributeKind.BIOMETRICS)
+        _check_files(identity, files, biometric)
         documents = {category: blob for category, blob in files.items() if category not in biometric}
-        biometrics = {category: blob for category, blob in files.items() if category in biometric}
-        _check_files(identity, documents, biometrics, order=list(files))
-        return documents, biometrics
+        return documents, {category: blob for category, blob in files.items() if category in biometric}
 
     async def _write_files(
         self, keys: PersonKeys, ref: uuid.UUID, documents: Mapping[str, bytes], biometrics: Mapping[str, bytes]
@@ -320,25 +321,13 @@ def _new_record(ref: uuid.UUID, uin: UIN, rid: RID, identity: Attributes, verifi
     return Record(ref, uin, rid, PersonStatus.ACTIVATED, 1, Contents(contents, verified), ())
 
 
-def _with_files(record: Record, files: tuple[StoredFile, ...]) -> Record:
-    return Record(record.ref, record.uin, record.rid, record.status, record.version, record.contents, files)
-
-
-def _check_files(
-    identity: Attributes,
-    documents: Mapping[str, bytes],
-    biometrics: Mapping[str, bytes],
-    order: list[str] | None = None,
-) -> None:
-    """Check files against the identity that describes them (section 1.2, number 8, and 1.3)."""
-    places = order or [*documents, *biometrics]
+def _check_files(identity: Attributes, files: Mapping[str, bytes], biometric: Collection[str]) -> None:
+    """Check files against the identity that describes them (section 1.2, number 8, and 1.3); raises RejectedMany."""
     problems = []
-    for index, category in enumerate(places):
-        blob = documents.get(category, biometrics.get(category, b""))
-        described = identity.get(category)
-        if not isinstance(described, dict):
+    for index, (category, blob) in enumerate(files.items()):
+        if not isinstance(identity.get(category), dict):
             problems.append(invalid(f"documents/{index}/category"))
-        elif not blob or (category in biometrics and not _is_cbeff(blob)):
+        elif not blob or (category in biometric and not _is_cbeff(blob)):
             problems.append(invalid(f"documents/{index}/value"))
     if problems:
         raise RejectedMany(problems)

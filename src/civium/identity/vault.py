@@ -10,7 +10,7 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -223,11 +223,6 @@ class Vault:
             except InvalidTag as problem:
                 raise TamperedFile from problem
         return opened
-
-
-def next_version(record: Record, **changes: Any) -> Record:
-    """Return the record's next version with ``changes`` made."""
-    return replace(record, version=record.version + 1, **changes)
 
 
 def _place(ref: uuid.UUID, column: str, version: int) -> Place:

@@ -1,7 +1,8 @@
 """Builds the register and its routes."""
 
 from civium.identity.api import Register
-from civium.identity.http import IndividualIds, generator_router, identity_router
+from civium.identity.http import generator_router, identity_router
+from civium.identity.individuals import IndividualIds
 from civium.identity.locks import LockService
 from civium.identity.mint import Mint
 from civium.identity.records import Records

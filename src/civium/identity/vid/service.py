@@ -293,26 +293,24 @@ class VidService:
         await self._publish_status(transaction, row, vid, status)
 
     async def _publish_status(self, transaction: Transaction, row: VidRow, vid: VID, status: VidStatus) -> None:
+        expires_at, limit = None, None
+        match status:
+            case VidStatus.REVOKED:
+                action = "REMOVE_ID"
+            case VidStatus.ACTIVE:
+                action = "ACTIVATE_ID"
+                expires_at, limit = row.expires_at, self._policies[row.kind].transactions_allowed
+            case _:
+                action = "DEACTIVATE_ID"
+                expires_at = self._clock.now()
         event = IdentifierStatusChanged(
-            person_ref=str(row.ref), kind="VID", identifier=vid.reveal(), action="REMOVE_ID"
+            person_ref=str(row.ref),
+            kind="VID",
+            identifier=vid.reveal(),
+            action=action,
+            expires_at=None if expires_at is None else iso_millis(expires_at),
+            transaction_limit=limit,
         )
-        if status is VidStatus.ACTIVE:
-            event = IdentifierStatusChanged(
-                person_ref=str(row.ref),
-                kind="VID",
-                identifier=vid.reveal(),
-                action="ACTIVATE_ID",
-                expires_at=None if row.expires_at is None else iso_millis(row.expires_at),
-                transaction_limit=self._policies[row.kind].transactions_allowed,
-            )
-        elif status is not VidStatus.REVOKED:
-            event = IdentifierStatusChanged(
-                person_ref=str(row.ref),
-                kind="VID",
-                identifier=vid.reveal(),
-                action="DEACTIVATE_ID",
-                expires_at=iso_millis(self._clock.now()),
-            )
         await self._outbox.publish(transaction, event, key=str(row.ref))
 
     async def _publish_issued(self, transaction: Transaction, row: VidRow, vid: VID, version: int) -> None:
