@@ -11,6 +11,7 @@ from civium.authentication.api import AuthTypeStatusUpdated, CredentialIssued, I
 from civium.authentication.person import Credential, People, Person
 from civium.authentication.snapshot import REFERENCE_PURPOSE, Anchors, RevokedCertificate, Salt, certificates, instant
 from civium.authentication.store import AuthenticationStore, ReferenceKind, ReferenceRow, reference_place
+from civium.kernel import faults
 from civium.keys.api import Keys, thumbprint
 from civium.partners.api import CertificateAuthorityAdded, PartnerData, PartnersChanged
 from civium.platform.database import Database
@@ -71,6 +72,7 @@ class Feed:
                 await self._store.put_identity(tx, boxes)
             if salt is not None:
                 await self._store.put_references(tx, [salt])
+            faults.point("authentication.intake.before-commit")
 
     async def id_status_changed(self, delivery: Delivery) -> None:
         """Remove, deactivate or activate an identifier (section 14.2). Raises IDA-MLC-009 for an unknown one."""

@@ -32,6 +32,7 @@ from civium.authentication.store import (
 )
 from civium.authentication.validation import Channel, IdType, Individual, Rules
 from civium.authentication.wire import FAILED, Answer, AuthAnswer, KycAnswer, OtpAnswer, RequestBody, read_body, write
+from civium.kernel import faults
 from civium.kernel.clock import Clock, iso_millis
 from civium.kernel.encoding import sha256
 from civium.kernel.errors import Rejected, RejectedMany, Unavailable
@@ -171,7 +172,9 @@ class AuthenticationService:
         )
         for _ in range(ATTEMPTS):
             found = await self._find(case, snapshot)
+            faults.point("authentication.found")
             outcome = await (self._send_otp(case, found, channels) if usage is Usage.OTP else self._match(case, found))
+            faults.point("authentication.decided")
             try:
                 return await self._commit(case, outcome)
             except Changed:
@@ -396,6 +399,7 @@ class AuthenticationService:
             consumption=outcome.consumption,
             outbox=[await self._outbox.prepare(event, key=str(record.id)) for event in (audit, *outcome.messages)],
         )
+        faults.point("authentication.committed")
         ANSWERED.labels(case.usage.name, outcome.errors[0].code if outcome.errors else "success").inc()
         return write(
             case.usage,

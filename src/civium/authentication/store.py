@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import asyncpg
 
+from civium.kernel import faults
 from civium.kernel.errors import CiviumError
 from civium.platform.database import Database, Transaction
 from civium.platform.sealing import Place
@@ -262,6 +263,7 @@ class AuthenticationStore:
                 assert row is not None
                 if row["otp"] != (otp is not None) or row["consumed"] != (consumption is not None):
                     raise Changed("the OTP or the identity changed meanwhile")
+                faults.point("authentication.before-commit")
         except asyncpg.UniqueViolationError:
             raise Replayed("the request was answered before") from None
 
