@@ -11,11 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-import civium
 from civium.kernel.clock import SystemClock
 from civium.kernel.secrets import Secret
 from civium.platform.database import Database, open_pool
-from civium.platform.migrations import MigrationError, migrate
+from civium.platform.migrations import migrate
 from civium.platform.outbox import SealedOutbox
 from civium.platform.postgres import AUTH, BOOTSTRAP, CORE, OWNER, Cluster, context_role
 from civium.platform.sealing import Sealer
@@ -85,13 +84,7 @@ def cluster(fast_directory: str | None) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def template(cluster: Cluster) -> str:
     """The name of a migrated database that tests are copied from."""
-    for context in sorted(
-        Path(civium.__file__).parent.glob("*/migrations"), key=lambda path: min(p.name for p in path.iterdir())
-    ):
-        try:
-            asyncio.run(migrate(cluster.dsn(OWNER), root=context.parent))
-        except MigrationError as problem:
-            print(problem)
+    asyncio.run(migrate(cluster.dsn(OWNER)))
     return "civium"
 
 
