@@ -116,12 +116,12 @@ def _works(check: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[bool]]
     return answer
 
 
-def _outbox(settings: Settings) -> Callable[[str], Awaitable[list[dict[str, Any]]]]:
+def _outbox(settings: Settings) -> Callable[[str | None], Awaitable[list[dict[str, Any]]]]:
     path = settings.home / "run" / "catcher.sock"
 
-    async def caught(to: str) -> list[dict[str, Any]]:
+    async def caught(to: str | None) -> list[dict[str, Any]]:
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as http:
-            answer = await http.get("http://catcher/messages", params={"to": to})
+            answer = await http.get("http://catcher/messages", params={"to": to} if to else {})
         found: list[dict[str, Any]] = answer.json()
         return found
 

@@ -9,12 +9,15 @@ from typing import Annotated, Any
 from babel import Locale
 from fastapi import Query
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
 
 from civium.apps.web.journey import load
 from civium.platform.http import ANYONE, SANDBOX, ErrorCodes, Router
 
 _CODES = ErrorCodes(invalid="KER-WEB-001", internal="KER-WEB-500")
+DOCS = "docs/_build"
+_DOCS_POLICY = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'"
 _LOCALES = {"eng": "en", "ara": "ar"}
 _TEMPLATES = Environment(
     loader=PackageLoader(__package__ or "civium.apps.web"),
@@ -23,28 +26,33 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_STYLE = resources.files(__package__).joinpath("style.css").read_bytes()
+_STYLE, _MARK = (resources.files(__package__).joinpath(name).read_bytes() for name in ("style.css", "mark.svg"))
 _CATALOGUE: Mapping[str, Mapping[str, str]] = json.loads(
     resources.files(__package__).joinpath("catalogue.json").read_text("utf-8")
 )
 
 Lang = Annotated[str, Query(max_length=3)]
 Check = Callable[[], Awaitable[bool]]
-Outbox = Callable[[str], Awaitable[list[dict[str, Any]]]]
+Outbox = Callable[[str | None], Awaitable[list[dict[str, Any]]]]
 
 
 def web_router(
     home: Path, checks: Mapping[str, Check], routers: Sequence[Router], outbox: Outbox, *, sandbox: bool
 ) -> Router:
-    """Return the pages. ``checks`` tell by part whether it works; ``routers`` are listed on the API page."""
+    """Return the pages. ``checks`` tell by part whether it works; ``routers`` are listed on the API page.
+
+    The documentation is served when it was built (`make docs`) in the folder that the server was started in.
+    """
     router = Router("", _CODES)
+    docs = Path(DOCS).absolute()
 
     @router.raw("GET", "/", ANYONE)
     async def start(lang: Lang = "eng") -> Response:
         """Show what runs and the demo person's journey."""
         states = {part: await check() for part, check in checks.items()}
         journey = load(home) if sandbox else None
-        return _page("start.html", lang, path="/", states=states, journey=journey, sandbox=sandbox)
+        built = (docs / "index.html").is_file()
+        return _page("start.html", lang, path="/", states=states, journey=journey, sandbox=sandbox, docs=built)
 
     @router.raw("GET", "/api", ANYONE)
     async def describe(lang: Lang = "eng") -> Response:
@@ -62,9 +70,24 @@ def web_router(
         """Return the style sheet of the pages."""
         return Response(_STYLE, media_type="text/css")
 
+    @router.raw("GET", "/mark.svg", ANYONE)
+    async def mark() -> Response:
+        """Return the icon of the pages."""
+        return Response(_MARK, media_type="image/svg+xml")
+
+    @router.raw("GET", "/docs/{path:path}", ANYONE)
+    async def documentation(path: str) -> Response:
+        """Return a page of the documentation."""
+        file = (docs / (path or "index.html")).resolve()
+        if not file.is_relative_to(docs) or not file.is_file():
+            raise HTTPException(404)
+        return FileResponse(file, headers={"content-security-policy": _DOCS_POLICY})
+
     @router.raw("GET", "/sandbox/outbox", SANDBOX)
-    async def caught(to: Annotated[str, Query(min_length=1, max_length=320)]) -> list[dict[str, Any]]:
-        """Return the mail and SMS caught for an address, newest first."""
+    async def caught(
+        to: Annotated[str | None, Query(min_length=1, max_length=320)] = None,
+    ) -> list[dict[str, Any]]:
+        """Return the mail and SMS caught for an address (without one: all), newest first."""
         return await outbox(to)
 
     return router

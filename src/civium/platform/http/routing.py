@@ -27,6 +27,7 @@ from civium.platform.http.envelope import RequestEnvelope, error_items
 from civium.platform.http.limits import check_depth
 
 _log = structlog.get_logger(__name__)
+_UNREADABLE = 400
 
 
 class ResponseSigner(Protocol):
@@ -190,7 +191,9 @@ class Router:
                     for detail in _where(problem)
                 ]
             case HTTPException(status_code=code) if code < 500:
-                status, errors = code, [{"errorCode": self.codes.invalid, "message": self.codes.invalid_message}]
+                # An unreadable body is a business error on the wire: 200 with the service's code (keys section 7).
+                status = 200 if code == _UNREADABLE else code
+                errors = [{"errorCode": self.codes.invalid, "message": self.codes.invalid_message}]
             case Unavailable():
                 _log.warning("dependency_unavailable", error=type(problem).__name__)
                 status, errors = 503, [{"errorCode": self.codes.internal, "message": self.codes.internal_message}]
