@@ -62,7 +62,7 @@ def packet_id(rid: RID, reference: str, at: datetime) -> str:
 def is_packet_id(text: str, rid: RID, reference: str) -> bool:
     """Tell whether ``text`` is a packet id of that registration and machine; old clients use the RID itself."""
     stem = f"{rid.reveal()}-{reference}-"
-    return text == rid.reveal() or (text.startswith(stem) and re.fullmatch(r"[0-9]{14}", text[len(stem) :]) is not None)
+    return RID(text) == rid or (text.startswith(stem) and re.fullmatch(r"[0-9]{14}", text[len(stem) :]) is not None)
 
 
 def folder(source: str, process: str) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from civium.kernel.clock import Clock
 from civium.kernel.errors import Rejected
+from civium.packets.api import SYNC_ID
 from civium.platform.http import (
     CallerParameter,
     ErrorCodes,
@@ -37,7 +38,10 @@ WORKFLOW_CODES = ErrorCodes("RPR-WAA-001", "RPR-WAA-002", "Invalid Request Value
 _MAX_ITEMS = 100
 _MAX_SYNC_BODY = 2 * 1024 * 1024
 _PACKET_ID = "mosip.registration.packet"
-_SYNC_ID = "mosip.registration.sync"
+_STATUS_ID = "mosip.registration.status"
+_EXTERNAL_ID = "mosip.registration.external.status"
+_PACKET_STATUS_ID = "mosip.registration.packet.external.status"
+_VERSION = "1.0"
 
 
 class RegistrationItem(WireModel):
@@ -114,7 +118,7 @@ def receiver_router(registration: Registration, signer: ResponseSigner, clock: C
     router = Router(f"{BASE}/packetreceiver", RECEIVER_CODES, signer=signer, clock=clock)
 
     @router.enveloped(
-        "POST", "/registrationpackets", allow(Permission.REGISTRATION_UPLOAD), id=_PACKET_ID, version="1.0"
+        "POST", "/registrationpackets", allow(Permission.REGISTRATION_UPLOAD), id=_PACKET_ID, version=_VERSION
     )
     async def receive(request: Request, caller: CallerParameter) -> dict[str, str]:
         """Take a packet in: multipart field ``file``, named ``<packetId>.zip``."""
@@ -145,7 +149,7 @@ def status_router(registration: Registration, signer: ResponseSigner, clock: Clo
     """Return the routes of sync and status."""
     router = Router(f"{BASE}/registrationstatus", STATUS_CODES, signer=signer, clock=clock)
 
-    @router.enveloped("POST", "/syncV2", allow(Permission.REGISTRATION_SYNC), id=_SYNC_ID, version="1.0")
+    @router.enveloped("POST", "/syncV2", allow(Permission.REGISTRATION_SYNC), id=SYNC_ID, version=_VERSION)
     async def sync(
         request: Request,
         caller: CallerParameter,
@@ -158,7 +162,7 @@ def status_router(registration: Registration, signer: ResponseSigner, clock: Clo
         items = await registration.sync(reference, body, actor=caller.subject)
         taken = [_synced(item) for item in items if item.problem is None]
         errors = [_not_synced(item, item.problem) for item in items if item.problem is not None]
-        return await router.envelope(taken or None, id=_SYNC_ID, version="1.0", errors=errors or None)
+        return await router.envelope(taken or None, id=SYNC_ID, version=_VERSION, errors=errors or None)
 
     async def registrations(envelope: RequestEnvelope[Items], expected: str, *, collapsed: bool) -> Response:
         _check(envelope, expected)
@@ -166,23 +170,30 @@ def status_router(registration: Registration, signer: ResponseSigner, clock: Clo
         found = await registration.statuses(ids, collapsed=collapsed)
         return await _statuses(router, expected, found, "registrationId", ("RPR-RGS-031", "RID Not Found"))
 
-    @router.enveloped("POST", "/search", allow(Permission.REGISTRATION_STATUS_READ))
+    @router.enveloped("POST", "/search", allow(Permission.REGISTRATION_STATUS_READ), id=_STATUS_ID, version=_VERSION)
     async def search(envelope: RequestEnvelope[Items]) -> Response:
         """Tell the status of registrations; final words are shown as PROCESSED."""
-        return await registrations(envelope, "mosip.registration.status", collapsed=True)
+        return await registrations(envelope, _STATUS_ID, collapsed=True)
 
-    @router.enveloped("POST", "/externalstatus/search", allow(Permission.REGISTRATION_STATUS_READ))
+    @router.enveloped(
+        "POST", "/externalstatus/search", allow(Permission.REGISTRATION_STATUS_READ), id=_EXTERNAL_ID, version=_VERSION
+    )
     async def external_search(envelope: RequestEnvelope[Items]) -> Response:
         """Tell the external status of registrations."""
-        return await registrations(envelope, "mosip.registration.external.status", collapsed=False)
+        return await registrations(envelope, _EXTERNAL_ID, collapsed=False)
 
-    @router.enveloped("POST", "/packetexternalstatus", allow(Permission.REGISTRATION_STATUS_READ))
+    @router.enveloped(
+        "POST",
+        "/packetexternalstatus",
+        allow(Permission.REGISTRATION_STATUS_READ),
+        id=_PACKET_STATUS_ID,
+        version=_VERSION,
+    )
     async def packet_status(envelope: RequestEnvelope[PacketItems]) -> Response:
         """Tell the external status of packets."""
-        expected = "mosip.registration.packet.external.status"
-        _check(envelope, expected)
+        _check(envelope, _PACKET_STATUS_ID)
         found = await registration.packet_statuses([item.packet_id for item in envelope.request])
-        return await _statuses(router, expected, found, "packetId", ("RPR-RGS-037", "PacketId Not Found"))
+        return await _statuses(router, _PACKET_STATUS_ID, found, "packetId", ("RPR-RGS-037", "PacketId Not Found"))
 
     return router
 
@@ -194,7 +205,7 @@ def _check(envelope: RequestEnvelope[Any], expected: str) -> None:
         raise Rejected("RPR-RGS-024", "Invalid Request Parameter - id")
     if envelope.version is None:
         raise Rejected("RPR-RGS-019", "Missing Request Value - version")
-    if envelope.version != "1.0":
+    if envelope.version != _VERSION:
         raise Rejected("RPR-RGS-022", "Invalid Request Parameter - version")
     if envelope.requesttime is None:
         raise Rejected("RPR-RGS-020", "Missing Request Parameter - requesttime")
@@ -224,7 +235,7 @@ async def _statuses(
         answer = [{**entry, "additionalInfoReqId": None} for entry in answer]
     code, message = unknown
     errors = [{"errorCode": code, "message": message, member: item.id} for item in found if item.status is None]
-    return await router.envelope(answer or None, id=id, version="1.0", errors=errors or None)
+    return await router.envelope(answer or None, id=id, version=_VERSION, errors=errors or None)
 
 
 def transaction_router(registration: Registration, signer: ResponseSigner, clock: Clock) -> Router:
@@ -236,7 +247,7 @@ def transaction_router(registration: Registration, signer: ResponseSigner, clock
         "/search/{rid}",
         allow(Permission.REGISTRATION_TRANSACTION_READ),
         id="mosip.registration.transaction",
-        version="1.0",
+        version=_VERSION,
     )
     async def search(rid: str) -> list[TransactionItem]:
         """Tell the steps of a registration, oldest first."""
@@ -266,7 +277,7 @@ def workflow_router(registration: Registration, signer: ResponseSigner, clock: C
         "/workflowaction",
         allow(Permission.REGISTRATION_REPROCESS),
         id="mosip.registration.processor.workflow.action",
-        version="1.0",
+        version=_VERSION,
     )
     async def act(envelope: RequestEnvelope[ActionRequest], caller: CallerParameter) -> dict[str, str]:
         """Restart or stop registrations that failed or are paused."""

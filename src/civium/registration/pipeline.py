@@ -8,7 +8,7 @@ packet anew, and every step gives the same result again: places are kept, the re
 import hmac
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -40,7 +40,7 @@ from civium.registration.store import Enlisted, Lease, LeaseLost, Store
 _log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-"""How long one packet may take; after it, another worker takes over."""
+"""How long one packet may take; after it, another worker takes over. At once, when this one dies."""
 GALLERY_PAGE = 256
 """Candidates that are open in memory at once."""
 FINGERS_PURPOSE = "registration/fingers"
@@ -67,7 +67,7 @@ class _Examined:
 
     view: PacketView
     mapping: IdentityMapping
-    probe: dict[str, bytes]
+    probe: dict[str, bytes] = field(repr=False)
     place: Enlisted
 
 
@@ -119,6 +119,7 @@ class Pipeline:
             faults.point("registration.process.validated")
             step = TransactionType.BIOGRAPHIC_VERIFICATION
             await self._compare(examined)
+            faults.point("registration.process.compared")
             step = TransactionType.UIN_GENERATOR
             await self._mint(examined.view)
             faults.point("registration.process.minted")
@@ -300,6 +301,7 @@ class Pipeline:
             if notice is not None:
                 await self._outbox.publish(transaction, notice, key=str(lease.workflow_id))
             await self._audit(transaction, lease, "registration.packet.processed", findings[-1])
+            faults.point("registration.process.before-commit")
 
     async def _end(self, lease: Lease, findings: Sequence[Finding], matched: Sequence[uuid.UUID]) -> None:
         """Write the end of a packet that gets no UIN now. It stays in the store and can be restarted."""

@@ -151,7 +151,7 @@ class Store:
         await transaction.execute(
             """INSERT INTO registration.work (workflow_id, due_at, lease) VALUES ($1, $2, nextval('registration.lease'))
                ON CONFLICT (workflow_id)
-               DO UPDATE SET due_at = EXCLUDED.due_at, lease = EXCLUDED.lease, failures = 0""",
+               DO UPDATE SET due_at = EXCLUDED.due_at, lease = EXCLUDED.lease, holder = NULL, failures = 0""",
             workflow_id,
             at,
         )
@@ -164,13 +164,15 @@ class Store:
     # --- processing
 
     async def lease(self, now: datetime, duration: timedelta) -> Lease | None:
-        """Take the packet that waits longest. One round trip."""
+        """Take the packet that waits longest, or that was in the hands of a worker that is gone. One round trip."""
         row = await self._database.fetch_row(
             """WITH due AS (
-                   SELECT workflow_id FROM registration.work WHERE due_at <= $1
+                   SELECT workflow_id FROM registration.work
+                   WHERE due_at <= $1 OR holder NOT IN (SELECT pid FROM pg_stat_activity)
                    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
                ), taken AS (
-                   UPDATE registration.work w SET due_at = $2, lease = nextval('registration.lease')
+                   UPDATE registration.work w
+                   SET due_at = $2, lease = nextval('registration.lease'), holder = pg_backend_pid()
                    FROM due WHERE w.workflow_id = due.workflow_id RETURNING w.*
                )
                SELECT t.lease, t.failures, r.workflow_id, r.object_name, r.checksum AS received_checksum, s.*
@@ -226,7 +228,7 @@ class Store:
     async def retry(self, transaction: Transaction, lease: Lease, due_at: datetime) -> None:
         """Put a packet back that a technical problem interrupted."""
         await transaction.execute(
-            "UPDATE registration.work SET due_at = $2, failures = failures + 1 WHERE workflow_id = $1",
+            "UPDATE registration.work SET due_at = $2, holder = NULL, failures = failures + 1 WHERE workflow_id = $1",
             lease.workflow_id,
             due_at,
         )

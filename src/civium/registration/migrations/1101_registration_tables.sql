@@ -53,12 +53,14 @@ CREATE TABLE registration.transaction (
 CREATE INDEX ON registration.transaction (workflow_id, seq);
 
 -- Packets that wait for, or are under, processing. `due_at` is when one may be taken: while leased, the end of the
--- lease. `lease` fences: a result counts only under the lease that it was worked out under.
+-- lease. `holder` is the session that took it: when that is gone, so is the worker, and the packet is due at once.
+-- `lease` fences: a result counts only under the lease that it was worked out under.
 CREATE SEQUENCE registration.lease;
 CREATE TABLE registration.work (
     workflow_id uuid PRIMARY KEY REFERENCES registration.registration,
     due_at timestamptz NOT NULL,
     lease bigint NOT NULL,
+    holder int,
     failures integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 CREATE INDEX ON registration.work (due_at);
