@@ -14,6 +14,7 @@ from civium.kernel.identifiers import CentreId, MachineId
 from civium.keys.api import IDA_PARTNER_ID, KeyRef
 from civium.platform import telemetry
 from civium.platform.migrations import migrate
+from civium.platform.objects import FileObjectStore
 from civium.platform.permissions import Role
 from civium.platform.postgres import OWNER, Cluster
 from civium.platform.settings import Settings, load
@@ -21,6 +22,7 @@ from civium.platform.settings import Settings, load
 
 async def prepare(settings: Settings) -> None:
     """Bring the schema up to date and seed what is missing. Idempotent; needs the database and the key process."""
+    FileObjectStore(settings.home / "objects").discard_unfinished()
     owner = Cluster(settings.home, settings.database).dsn(OWNER)
     await migrate(owner, compression=settings.database.compression)
     async with open_installation(settings) as installation:

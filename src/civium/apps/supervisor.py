@@ -34,7 +34,8 @@ _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 0.05
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0
-_STEADY_SECONDS = 60.0
+_STEADY = 5.0
+"""How many times as long as its next wait a part must have run so that its waits begin anew."""
 
 
 class Part(Protocol):
@@ -240,7 +241,7 @@ class Supervisor:
         if part.running():
             return
         if watch.again is None:
-            if now - watch.started > _STEADY_SECONDS:
+            if now - watch.started > _STEADY * watch.delay:
                 watch.delay = _FIRST_DELAY
             watch.again = now + watch.delay * secrets.SystemRandom().uniform(0.75, 1.25)
             watch.delay = min(watch.delay * 2, _LONGEST_DELAY)

@@ -70,7 +70,7 @@ def web_router(
         """Return the style sheet of the pages."""
         return Response(_STYLE, media_type="text/css")
 
-    @router.raw("GET", "/mark.svg", ANYONE)
+    @router.raw("GET", "/favicon.ico", ANYONE)
     async def mark() -> Response:
         """Return the icon of the pages."""
         return Response(_MARK, media_type="image/svg+xml")
