@@ -122,6 +122,14 @@ async def test_a_digest_of_another_request(world: World) -> None:
     pair((await client.post("auth", client.members("auth", UIN, **members))).json(), "IDA-MPA-016")
 
 
+async def test_an_expired_key_of_ours(world: World) -> None:
+    world.leaves["rp-one"] = leaf("rp-one", days=3600)
+    client = world.client()
+    request = client.request("auth", UIN, demographics=DOB)
+    world.clock.advance(world.encryption_certificate.not_valid_after_utc - world.clock.now() + timedelta(seconds=1))
+    pair((await client.post("auth", request)).json(), "IDA-MPA-004")
+
+
 async def test_hexadecimal_thumbprint_and_prefixed_session_key_are_read(world: World) -> None:
     person = await world.credential()
     client = world.client()

@@ -80,7 +80,26 @@ ATTRIBUTES: Mapping[str, Attribute] = MappingProxyType(
         )
     }
 )
-"""The members with a fixed meaning; any other name is the stored attribute of that name (section 9.1)."""
+"""The members with a fixed meaning (section 9.1)."""
+
+_MAPPED: Mapping[str, str] = MappingProxyType({"location4": "zone", "preferredLanguage": "preferredLang"})
+"""Further keys of the identity mapping (section 9.5)."""
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        **{stored: name for name, stored in _MAPPED.items()},
+        **{
+            attribute.stored[0]: attribute.name
+            for attribute in reversed(tuple(ATTRIBUTES.values()))
+            if len(attribute.stored) == 1 and attribute.rule is not Rule.AGE
+        },
+    }
+)
+"""A stored attribute's name on the wire: the reverse of the mapping (``fullName`` is ``name``)."""
+
+
+def attribute_of(name: str, *, by_language: bool = False) -> Attribute:
+    """Return the attribute of a member; a name without a mapping is the stored attribute of that name."""
+    return ATTRIBUTES.get(name) or Attribute(name, (_MAPPED.get(name, name),), by_language=by_language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +119,7 @@ def claims_of(demographics: Mapping[str, DemographicValue] | None) -> tuple[Clai
             if name == "metadata":
                 claims += claims_of(value)
             continue
-        attribute = ATTRIBUTES.get(name) or Attribute(name, (name,), by_language=isinstance(value, list))
+        attribute = attribute_of(name, by_language=isinstance(value, list))
         match value:
             case None:
                 continue

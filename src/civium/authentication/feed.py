@@ -19,6 +19,8 @@ from civium.platform.outbox import Consumer, Delivery, decode, first_time
 from civium.platform.sealing import Sealer
 
 OUTBOX = "outbox_auth"
+PEOPLE = "authentication.people"
+PARTNERS = "authentication.partners"
 REMOVE_ID = "REMOVE_ID"
 API_KEY_HASH = "authentication/api-key"
 LICENCE_HASH = "authentication/licence-key"
@@ -35,15 +37,33 @@ class Feed:
         self._keys = keys
 
     def consumers(self) -> tuple[Consumer, ...]:
-        """Return the subscriptions."""
-        handlers = (
-            ("authentication.credentials", CredentialIssued, self.credential_issued),
-            ("authentication.id-status", IdStatusChanged, self.id_status_changed),
-            ("authentication.locks", AuthTypeStatusUpdated, self.locks_updated),
-            ("authentication.partners", PartnersChanged, self.partners_changed),
-            ("authentication.anchors", CertificateAuthorityAdded, self.anchors_changed),
+        """Return the subscriptions: one for people and one for relying parties, so that order holds within each."""
+        return (
+            Consumer(
+                PEOPLE,
+                frozenset({CredentialIssued.topic(), IdStatusChanged.topic(), AuthTypeStatusUpdated.topic()}),
+                self._people_event,
+            ),
+            Consumer(
+                PARTNERS,
+                frozenset({PartnersChanged.topic(), CertificateAuthorityAdded.topic()}),
+                self._partners_event,
+            ),
         )
-        return tuple(Consumer(name, frozenset({event.topic()}), handle) for name, event, handle in handlers)
+
+    async def _people_event(self, delivery: Delivery) -> None:
+        if delivery.topic == CredentialIssued.topic():
+            await self.credential_issued(delivery)
+        elif delivery.topic == IdStatusChanged.topic():
+            await self.id_status_changed(delivery)
+        else:
+            await self.locks_updated(delivery)
+
+    async def _partners_event(self, delivery: Delivery) -> None:
+        if delivery.topic == PartnersChanged.topic():
+            await self.partners_changed(delivery)
+        else:
+            await self.anchors_changed(delivery)
 
     async def credential_issued(self, delivery: Delivery) -> None:
         """Store a person's credential (section 14.1). An older version than the stored one changes nothing."""
@@ -66,7 +86,7 @@ class Feed:
                 uses_left=event.transaction_limit,
             )
         async with self._db.transaction() as tx:
-            if not await first_time(tx, OUTBOX, "authentication.credentials", delivery.id):
+            if not await first_time(tx, OUTBOX, PEOPLE, delivery.id):
                 return
             if boxes is not None:
                 await self._store.put_identity(tx, boxes)
@@ -89,7 +109,7 @@ class Feed:
                 uses_left=event.transaction_limit,
             )
         async with self._db.transaction() as tx:
-            if not await first_time(tx, OUTBOX, "authentication.id-status", delivery.id):
+            if not await first_time(tx, OUTBOX, PEOPLE, delivery.id):
                 return
             if boxes is None:
                 await self._store.remove_identity(tx, id)
@@ -108,7 +128,7 @@ class Feed:
             for entry in event.locks
         }
         async with self._db.transaction() as tx:
-            if not await first_time(tx, OUTBOX, "authentication.locks", delivery.id):
+            if not await first_time(tx, OUTBOX, PEOPLE, delivery.id):
                 return
             await self._store.put_locks(tx, token_hash, [(code, *state) for code, state in entries.items()])
 
@@ -127,17 +147,17 @@ class Feed:
         if event.misp is not None:
             key = await self._sealer.keyed_hash(LICENCE_HASH, event.misp.licence_key.encode())
             rows.append(await self._row(ReferenceKind.LICENCE, key.hex(), event.misp))
-        await self._put(delivery, "authentication.partners", rows)
+        await self._put(delivery, rows)
 
     async def anchors_changed(self, delivery: Delivery) -> None:
         """Replace the trust anchors of a domain."""
         event = decode(delivery.payload, CertificateAuthorityAdded)
         row = await self._row(ReferenceKind.ANCHORS, event.domain.upper(), Anchors(event.anchors))
-        await self._put(delivery, "authentication.anchors", [row])
+        await self._put(delivery, [row])
 
-    async def _put(self, delivery: Delivery, consumer: str, rows: list[ReferenceRow]) -> None:
+    async def _put(self, delivery: Delivery, rows: list[ReferenceRow]) -> None:
         async with self._db.transaction() as tx:
-            if await first_time(tx, OUTBOX, consumer, delivery.id):
+            if await first_time(tx, OUTBOX, PARTNERS, delivery.id):
                 await self._store.put_references(tx, rows)
 
     async def _row(self, kind: ReferenceKind, key: str, record: msgspec.Struct) -> ReferenceRow:

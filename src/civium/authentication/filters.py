@@ -5,6 +5,7 @@ Steps are numbered as in the specification. Biometric segments are refused later
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from civium.authentication import errors
 from civium.authentication.api import Call, Usage
@@ -60,6 +61,7 @@ class Filters:
         self._clock = clock
         self._accept_empty_authorization = accept_empty_authorization
         self._max_depth = max_depth
+        self._expiries: dict[bytes, datetime] = {}
 
     async def open(self, usage: Usage, call: Call, body: RequestBody, snapshot: Snapshot) -> Opened:
         """Run steps 2 to 13 on a body that step 1 (wire.read_body) has parsed; raises Rejected."""
@@ -112,17 +114,25 @@ class Filters:
         assert body.request and body.request_hmac and body.request_session_key and body.thumbprint  # noqa: PT018
         try:  # 8
             wrapped = session.parse_session_key(body.request_session_key, body.thumbprint)
+            await self._check_expiry(wrapped.thumbprint)
             session_key = await self._keys.unwrap_session_key(
                 IDA_PARTNER, wrapped.wrapped, thumbprint=wrapped.thumbprint
             )
             clear = session.open_request(session_key, body.request, body.request_hmac, versioned=wrapped.versioned)
         except DigestMismatch:  # 9
             raise errors.DIGEST_MISMATCH.of() from None
-        except KeyProblem:
-            raise errors.KEY_EXPIRED.of() from None
-        except DecryptionFailed:
+        except (DecryptionFailed, KeyProblem):
             raise errors.UNDECRYPTABLE.of() from None
         return read_block(clear, self._max_depth)
+
+    async def _check_expiry(self, named: bytes) -> None:
+        """Refuse a key that has expired; an unknown one is left to the decryption. One round trip per generation."""
+        if named not in self._expiries:
+            generations = await self._keys.certificates(IDA_PARTNER)
+            self._expiries = {thumbprint(each.x509): each.expires_at for each in generations}
+        expires_at = self._expiries.get(named)
+        if expires_at is not None and expires_at < self._clock.now():
+            raise errors.KEY_EXPIRED.of()
 
 
 def _factors(block: AuthBlock, claims: tuple[Claim, ...]) -> frozenset[Factor]:

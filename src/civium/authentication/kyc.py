@@ -9,9 +9,11 @@ from civium.authentication.demographics import (
     ATTRIBUTES,
     FULL_ADDRESS,
     FULL_ADDRESS_SEPARATOR,
+    NAMES,
     Attribute,
     Rule,
     age_on,
+    attribute_of,
     in_language,
     parse_date,
     values_of,
@@ -23,13 +25,6 @@ from civium.kernel.errors import IntegrityError
 PHOTOS = frozenset({"photo", "face"})
 FACE = "Face"
 """The biometric attribute that holds the face's CBEFF."""
-
-_NAME_OF = {
-    attribute.stored[0]: attribute.name
-    for attribute in reversed(tuple(ATTRIBUTES.values()))
-    if len(attribute.stored) == 1 and attribute.rule is not Rule.AGE
-}
-"""A stored attribute's name on the wire: the reverse of the mapping (``fullName`` is ``name``)."""
 
 
 def stored_attributes(allowed: Iterable[str]) -> frozenset[str]:
@@ -58,8 +53,7 @@ def identity(
 
 def _attribute(name: str) -> Attribute:
     """Return the attribute that a policy names, by wire name or stored name."""
-    wire_name = name if name in ATTRIBUTES else _NAME_OF.get(name, name)
-    return ATTRIBUTES.get(wire_name) or Attribute(wire_name, (wire_name,))
+    return attribute_of(name if name in ATTRIBUTES else NAMES.get(name, name))
 
 
 def _members(

@@ -9,12 +9,14 @@ does not answer, requests are denied.
 import asyncio
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import TypeVar
 
 import msgspec
+import structlog
 from cryptography import x509
 
 from civium.authentication.policy import AuthPolicy
@@ -24,6 +26,11 @@ from civium.keys.api import thumbprint, verify_path
 from civium.partners.api import ApiKeyData, MispLicenceData, PartnerData, PolicyData
 from civium.platform.outbox import decode
 from civium.platform.sealing import Sealer
+
+_log = structlog.get_logger(__name__)
+
+R = TypeVar("R")
+P = TypeVar("P")
 
 REFERENCE_PURPOSE = "authentication/reference"
 ACTIVE = "ACTIVE"
@@ -208,6 +215,8 @@ def _assemble(version: int, clear: Mapping[ReferenceKind, Mapping[str, bytes]]) 
     key = secrets.token_bytes(32)
     api_keys = [decode(text, ApiKeyData) for text in clear[ReferenceKind.API_KEY].values()]
     licences = [decode(text, MispLicenceData) for text in clear[ReferenceKind.LICENCE].values()]
+    partners = [decode(text, PartnerData) for text in clear[ReferenceKind.PARTNER].values()]
+    policies = [decode(text, PolicyData) for text in clear[ReferenceKind.POLICY].values()]
     anchors = clear[ReferenceKind.ANCHORS].get(SIGNING_DOMAIN)
     return Snapshot(
         version=version,
@@ -215,15 +224,24 @@ def _assemble(version: int, clear: Mapping[ReferenceKind, Mapping[str, bytes]]) 
             anchors=certificates(msgspec.json.decode(anchors, type=Anchors).pems) if anchors else (),
             revoked=frozenset(bytes.fromhex(fingerprint) for fingerprint in clear[ReferenceKind.REVOKED]),
         ),
-        partners={name: _partner(decode(text, PartnerData)) for name, text in clear[ReferenceKind.PARTNER].items()},
-        policies={name: _policy(decode(text, PolicyData)) for name, text in clear[ReferenceKind.POLICY].items()},
-        api_keys={_digest(key, data.api_key): _api_key(data) for data in api_keys},
-        licences={_digest(key, data.licence_key): _licence(data) for data in licences},
+        partners={partner.id: partner for partner in _prepared(partners, _partner)},
+        policies={policy.id: policy for policy in _prepared(policies, _policy)},
+        api_keys=dict(_prepared(api_keys, lambda data: _api_key(key, data))),
+        licences=dict(_prepared(licences, lambda data: _licence(key, data))),
         salts={
             int(modulo): msgspec.json.decode(text, type=Salt).text for modulo, text in clear[ReferenceKind.SALT].items()
         },
         _digest_key=key,
     )
+
+
+def _prepared(records: Iterable[R], prepare: Callable[[R], P]) -> Iterator[P]:
+    """Yield what each record becomes. One that cannot be read is left out, which denies, and stops no other."""
+    for record in records:
+        try:
+            yield prepare(record)
+        except (ValueError, msgspec.MsgspecError):
+            _log.exception("reference_record_unusable", error=type(record).__name__)
 
 
 def certificates(pems: Sequence[str]) -> tuple[x509.Certificate, ...]:
@@ -251,13 +269,14 @@ def _policy(data: PolicyData) -> Policy:
     )
 
 
-def _api_key(data: ApiKeyData) -> ApiKey:
+def _api_key(key: bytes, data: ApiKeyData) -> tuple[bytes, ApiKey]:
     window = _window(data.commence_on, data.expires_on)
-    return ApiKey(data.partner_id, data.policy_id, data.status == ACTIVE, window)
+    return _digest(key, data.api_key), ApiKey(data.partner_id, data.policy_id, data.status == ACTIVE, window)
 
 
-def _licence(data: MispLicenceData) -> Licence:
-    return Licence(data.misp_id, data.status == ACTIVE, _window(data.commence_on, data.expires_on))
+def _licence(key: bytes, data: MispLicenceData) -> tuple[bytes, Licence]:
+    window = _window(data.commence_on, data.expires_on)
+    return _digest(key, data.licence_key), Licence(data.misp_id, data.status == ACTIVE, window)
 
 
 def _window(commence: str, expire: str) -> Window:

@@ -203,9 +203,11 @@ def test_kyc_members() -> None:
         "postalCode": "1",
         "email": "a@b.org",
     }
-    allowed = ["fullName", "age", "dob", "fullAddress", "email", "phone", "postalCode", "unknown"]
+    person["zone"] = "Z"
+    allowed = ["fullName", "zone", "age", "dob", "fullAddress", "email", "phone", "postalCode", "unknown"]
     assert json.loads(kyc.identity(allowed, person, None, ("eng", "fra"), NOW.date())) == {
         "name_eng": "A B",
+        "location4": "Z",
         "age": "35",
         "dob": "1990/05/02",
         "fullAddress_eng": "x,y,1",

@@ -84,3 +84,15 @@ async def test_keys_are_not_kept_in_clear(holder: SnapshotHolder) -> None:
     assert loaded.api_key("api-key-one") is not None
     assert loaded.api_key("api-key-three") is None
     assert "api-key-one" not in repr(loaded) + str(loaded.api_keys) + str(loaded.licences)
+
+
+async def test_a_record_that_cannot_be_read_denies_only_itself(holder: SnapshotHolder, world: World) -> None:
+    await world.change(partner=world.partner("rp-two", certificate_pem="no certificate"))
+    await world.change(policy=world.policy({"allowedAuthTypes": 5}, policy_id="policy-odd"))
+    await world.change(api_key=world.api_key("rp-two", commence_on="soon"))
+    loaded = await holder.current()
+    assert "rp-one" in loaded.partners
+    assert "rp-two" not in loaded.partners
+    assert set(loaded.policies) == {"policy-one"}
+    assert loaded.api_key("api-key-one") is not None
+    assert loaded.api_key("api-key-two") is None
