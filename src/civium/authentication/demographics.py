@@ -17,7 +17,7 @@ from civium.authentication.wire import DemographicValue, LanguageValue
 from civium.kernel.errors import Rejected
 
 DATE_PATTERN = "%Y/%m/%d"
-_DATE = re.compile(r"\d{4}/\d\d/\d\d")
+_DATE = re.compile(r"\d{4}/\d\d/\d\d", re.ASCII)
 ADDRESS_WORDS = "address line item(s)"
 DOB_TYPES = frozenset("VDA")
 FULL_ADDRESS_SEPARATOR = ","

@@ -15,6 +15,7 @@ from civium.authentication.snapshot import Snapshot
 from civium.authentication.validation import VERSION_FORM
 from civium.authentication.wire import AuthBlock, RequestBody, read_block
 from civium.kernel.clock import Clock
+from civium.kernel.encoding import unb64
 from civium.keys.api import (
     IDA_PARTNER,
     CertificateRevoked,
@@ -112,6 +113,11 @@ class Filters:
             if not value:
                 raise errors.MISSING.of(name)
         assert body.request and body.request_hmac and body.request_session_key and body.thumbprint  # noqa: PT018
+        try:
+            for text in (body.request, body.request_hmac, body.request_session_key):
+                unb64(text)
+        except ValueError:
+            raise errors.NOT_PROCESSED.of() from None
         try:  # 8
             wrapped = session.parse_session_key(body.request_session_key, body.thumbprint)
             await self._check_expiry(wrapped.thumbprint)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 import asyncpg
@@ -12,9 +12,6 @@ from civium.kernel import faults
 from civium.kernel.errors import CiviumError
 from civium.platform.database import Database, Transaction
 from civium.platform.sealing import Place
-
-REPLAY_KEPT = timedelta(seconds=90)
-"""How long a request is remembered: longer than the window in which it could be accepted again."""
 
 OutboxRow = tuple[uuid.UUID, str, str, datetime, bytes]
 

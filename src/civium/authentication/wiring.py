@@ -8,7 +8,7 @@ from civium.authentication.feed import Feed
 from civium.authentication.person import People
 from civium.authentication.service import AuthenticationService
 from civium.authentication.snapshot import SnapshotHolder
-from civium.authentication.store import REPLAY_KEPT, AuthenticationStore
+from civium.authentication.store import AuthenticationStore
 from civium.kernel.clock import Clock
 from civium.keys.api import Keys
 from civium.platform.database import Database
@@ -18,7 +18,9 @@ from civium.platform.outbox import SealedOutbox
 from civium.platform.sealing import Sealer
 from civium.platform.settings import Settings
 
-_FORGET_EVERY = timedelta(seconds=30)
+FORGET_EVERY = timedelta(seconds=30)
+REPLAY_KEPT = timedelta(seconds=90)
+"""How long a request is remembered at least."""
 
 
 def build(
@@ -30,12 +32,15 @@ def build(
     snapshots = SnapshotHolder(store, sealer, settings.authentication.partner_snapshot_max_age_seconds)
     service = AuthenticationService(store, snapshots, people, sealer, keys, outbox, clock, settings)
 
+    rules = settings.authentication
+    acceptable = timedelta(seconds=rules.request_age_seconds + 2 * rules.request_adjustment_seconds)
+
     async def forget_replays() -> int:
-        return await store.forget_replays(clock.now() - REPLAY_KEPT)
+        return await store.forget_replays(clock.now() - max(REPLAY_KEPT, acceptable))
 
     return service, Module(
         name="authentication",
         routers=http.routers(service, keys, clock),
         consumers=Feed(db, store, people, sealer, keys).consumers(),
-        jobs=(Job("authentication.forget-replays", forget_replays, _FORGET_EVERY.total_seconds()),),
+        jobs=(Job("authentication.forget-replays", forget_replays, FORGET_EVERY.total_seconds()),),
     )
