@@ -17,7 +17,7 @@ from joserfc.jwk import RSAKey
 from civium.kernel.clock import Clock, monotonic
 from civium.kernel.encoding import canonical_json, sha256, unb64
 from civium.kernel.secrets import Secret
-from civium.keys.api import KERNEL_SIGN, Certificate, Keys
+from civium.keys.api import ACCESS_TOKENS, Certificate, Keys
 from civium.platform.http import Caller
 from civium.platform.http.access import Unauthenticated
 from civium.platform.permissions import Role
@@ -82,7 +82,7 @@ class TokenIssuer:
             "jti": secrets.token_urlsafe(24),
             "sandbox": sandbox,
         }
-        token = await self._keys.jwt_sign(canonical_json(claims), ref=KERNEL_SIGN, include_payload=True)
+        token = await self._keys.jwt_sign(canonical_json(claims), ref=ACCESS_TOKENS, include_payload=True)
         return Secret(token), expires_at
 
 
@@ -136,7 +136,7 @@ class TokenReader:
             self._looked = monotonic()
             self._public = {
                 certificate.key_id: RSAKey.import_key(_public_pem(certificate))
-                for certificate in await self._keys.certificates(KERNEL_SIGN)
+                for certificate in await self._keys.certificates(ACCESS_TOKENS)
             }
         key = self._public.get(kid)
         if key is None:

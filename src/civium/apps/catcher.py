@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -119,13 +119,15 @@ class _Server(uvicorn.Server):
 
 
 async def serve(home: Path, port: int, clock: Clock) -> None:
-    """Catch messages until SIGINT or SIGTERM. ``port`` 0 lets the system choose one."""
+    """Catch messages until SIGINT or SIGTERM. ``port`` 0 lets the system choose one, and keeps to it after a crash."""
     run = home / "run"
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
     mailbox = Mailbox(clock)
     loop = asyncio.get_running_loop()
-    smtp = await loop.create_server(
-        lambda: SMTP(mailbox, enable_SMTPUTF8=True, data_size_limit=_MOST_MAIL_BYTES, loop=loop), "127.0.0.1", port
+    smtp = await _listen(
+        lambda: SMTP(mailbox, enable_SMTPUTF8=True, data_size_limit=_MOST_MAIL_BYTES, loop=loop),
+        port,
+        run / "catcher.port",
     )
     with _private_socket(run / "catcher.sock") as listening:
         server = _Server(uvicorn.Config(application(mailbox), log_config=None, access_log=False, lifespan="off"))
@@ -139,6 +141,15 @@ async def serve(home: Path, port: int, clock: Clock) -> None:
         await serving
     smtp.close()
     await smtp.wait_closed()
+
+
+async def _listen(protocol: Callable[[], SMTP], port: int, note: Path) -> asyncio.Server:
+    """Listen on ``port``; for 0 on that of the catcher before this one, which the senders know, if it is free."""
+    loop = asyncio.get_running_loop()
+    if port == 0 and note.exists():
+        with suppress(OSError):
+            return await loop.create_server(protocol, "127.0.0.1", int(note.read_text()))
+    return await loop.create_server(protocol, "127.0.0.1", port)
 
 
 def _private_socket(path: Path) -> socket.socket:

@@ -18,7 +18,7 @@ from rich.table import Table
 from civium.apps.sandbox.applicant import make_applicant
 from civium.apps.sandbox.client import Platform
 from civium.apps.sandbox.public_client import PublicClient
-from civium.apps.sandbox.registration import Registered, RegistrationStation, find_uin, issue_vid
+from civium.apps.sandbox.registration import REGISTERED, Registered, RegistrationStation, find_uin, issue_vid
 from civium.apps.sandbox.relying_party import make_relying_party, write_client_files
 from civium.apps.web.journey import Journey, Step, save
 from civium.kernel.clock import SystemClock, monotonic
@@ -91,7 +91,7 @@ def _enrol(platform: Platform, home: Path, story: _Story) -> Registered:
     with story.step("registered", "register", "Validated, unique by name and by fingers, number minted",
                     learned=(*seen, "rid", "uin"), hidden=("faces",)):  # fmt: skip
         status = station.wait(enrolment.rid)
-        if status != "PROCESSED":
+        if status != REGISTERED:
             raise DemoFailed(f"the registration ended in status {status}: see the log under {home / 'log'}")
         uin = find_uin(platform, enrolment.rid)
     with story.step("notified", "person", "The person was told by mail and SMS", learned=("rid",), hidden=("uin",)):

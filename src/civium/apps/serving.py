@@ -152,7 +152,8 @@ def running(settings: Settings) -> int | None:
     """Return the process id of the running platform of this home, or None."""
     with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
         pid = int(_pid_file(settings).read_text())
-        if "civium" in " ".join(psutil.Process(pid).cmdline()):
+        # After a crash of the whole machine or container the note may name any process, this one for example.
+        if pid != os.getpid() and "civium" in " ".join(psutil.Process(pid).cmdline()):
             return pid
     return None
 

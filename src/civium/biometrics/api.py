@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 MATCH_THRESHOLD: Final = 40
-"""Bozorth3 score from which two fingers are the same (biometrics B3: impostors stayed at 32 or below)."""
+"""Fused Bozorth3 score from which two people are the same (biometrics B3: single impostor fingers reach 43)."""
 
 
 class FingerMatcher(Protocol):
@@ -51,7 +51,7 @@ class FingerMatcher(Protocol):
         ...
 
     async def best_score(self, probe: dict[str, bytes], gallery: Sequence[dict[str, bytes]]) -> Sequence[int]:
-        """Return for each gallery person the best Bozorth3 score over the same subtypes."""
+        """Return for each gallery person the score of the same subtypes: the second best, or the best less a margin."""
         ...
 
 

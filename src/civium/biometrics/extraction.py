@@ -5,7 +5,7 @@ nbis is imported on first use: the processes that only read CBEFF do not pay its
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from civium.biometrics import images
 from civium.biometrics.domain import FINGER_POSITIONS, BiometricRecord, InvalidBiometrics, Modality
@@ -29,6 +29,10 @@ def _engine(*, nfiq2: bool) -> "nbis.NbisExtractor":
     return nbis.new_nbis_extractor(settings)
 
 
+SINGLE_FINGER_MARGIN: Final = 20
+"""What a single finger must score above the threshold: of 7,140 impostor pairs the best scored 43."""
+
+
 def template(record: BiometricRecord) -> bytes:
     """Return the ISO/IEC 19794-2:2005 template of a finger. Cost: about 60 ms.
 
@@ -46,20 +50,29 @@ def template(record: BiometricRecord) -> bytes:
 
 
 def best_scores(probe: dict[str, bytes], gallery: Sequence[dict[str, bytes]]) -> list[int]:
-    """Return each person's best Bozorth3 score over equal subtypes, 0 without one. Cost: about 2 ms per comparison."""
+    """Return each person's fused Bozorth3 score over equal subtypes, 0 without one. About 2 ms per comparison."""
     engine = _engine(nfiq2=False)
     fingers = {subtype: engine.load_iso_19794_2_2005(minutiae.to_nbis(found)) for subtype, found in probe.items()}
     return [
-        max(
-            (
+        fuse(
+            [
                 fingers[subtype].compare(engine.load_iso_19794_2_2005(minutiae.to_nbis(found)))
                 for subtype, found in person.items()
                 if subtype in fingers
-            ),
-            default=0,
+            ]
         )
         for person in gallery
     ]
+
+
+def fuse(scores: Sequence[int]) -> int:
+    """Return one score for a person: two fingers that match, or one that matches by :data:`SINGLE_FINGER_MARGIN` more.
+
+    The best of ten fingers reaches a threshold by chance ten times as often as one finger does; a second finger that
+    agrees makes the error vanish again.
+    """
+    best, second = ([*sorted(scores, reverse=True), 0, 0])[:2]
+    return max(second, best - SINGLE_FINGER_MARGIN, 0)
 
 
 def nfiq2_score(png: bytes) -> int | None:

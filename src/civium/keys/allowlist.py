@@ -51,6 +51,7 @@ CORE: Final = (
     Grant("Unwrap", "ID_REPO", "?*", 1_000),
     Grant("Unwrap", "RESIDENT", "?*", 1_000),
     Grant("Sign", "KERNEL", "SIGN", 10_000),
+    Grant("Sign", "ACCESS", "", 2_000),
     Grant("IssuePartner", "PMS", "", 20),
     Grant("ZkFresh", "ZK", "POOL", 5_000),
     Grant("IdentifierSalt", "SALT", "", 10_000),

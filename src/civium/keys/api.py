@@ -40,6 +40,8 @@ class KeyRef:
 
 KERNEL_SIGN = KeyRef("KERNEL", "SIGN")
 PMS = KeyRef("PMS")
+ACCESS_TOKENS = KeyRef("ACCESS")
+"""Signs access tokens and nothing else, so that no other signature can be taken for one."""
 IDA_SIGN = KeyRef("IDA", "SIGN")
 IDA_PARTNER = KeyRef("IDA", "PARTNER")
 IDA_INTERNAL = KeyRef("IDA", "INTERNAL")
@@ -179,6 +181,17 @@ class Keys(Protocol):
         ...
 
 
+class KernelSigner:
+    """Signs answers with KERNEL:SIGN, without certificate: machines verify with the synced one (section 6.6)."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def sign(self, body: bytes) -> str:
+        """Return the detached JWS over ``body``."""
+        return await self._keys.jwt_sign(body, ref=KERNEL_SIGN)
+
+
 class TrustStore(Protocol):
     """Trust anchors by partner domain (section 10); kept in the core database. Codes KER-PCM-*."""
 
@@ -238,6 +251,7 @@ class KeysAudited(Event, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ACCESS_TOKENS",
     "IDA_CRED_SERVICE",
     "IDA_FIR",
     "IDA_INTERNAL",
@@ -254,6 +268,7 @@ __all__ = [
     "DataKey",
     "DecryptionFailed",
     "DigestMismatch",
+    "KernelSigner",
     "KeyProblem",
     "KeyRef",
     "Keys",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from civium.keys.api import (
+    ACCESS_TOKENS,
     IDA_CRED_SERVICE,
     IDA_FIR,
     IDA_INTERNAL,
@@ -61,6 +62,7 @@ CORE: Final = Plan(
         KeyRef("RESIDENT"),
         PMS,
         KeyRef("ADMIN_SERVICES"),
+        ACCESS_TOKENS,
     ),
     base_keys=(),
     policies={
@@ -73,6 +75,7 @@ CORE: Final = Plan(
         "RESIDENT": MODULE,
         "PMS": _days(1460, 395),
         "ADMIN_SERVICES": MODULE,
+        "ACCESS": MODULE,
     },
     sign=KERNEL_SIGN,
 )

@@ -1,7 +1,7 @@
 """Builds master data from its dependencies."""
 
 from civium.kernel.clock import Clock
-from civium.keys.api import KERNEL_SIGN, Keys
+from civium.keys.api import KernelSigner, Keys
 from civium.masterdata.api import MasterData
 from civium.masterdata.http import masterdata_router, rid_router, syncdata_router
 from civium.masterdata.service import MasterDataService
@@ -10,16 +10,6 @@ from civium.platform.module import Module
 from civium.platform.outbox import Outbox
 from civium.platform.sealing import Sealer
 from civium.platform.settings import Settings
-
-
-class _KernelSignature:
-    """Signs sync data with KERNEL:SIGN, without certificate: machines verify with the synced one."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    async def sign(self, body: bytes) -> str:
-        return await self._keys.jwt_sign(body, ref=KERNEL_SIGN)
 
 
 def build(
@@ -31,7 +21,7 @@ def build(
         "masterdata",
         routers=(
             masterdata_router(service, clock),
-            syncdata_router(service, keys, clock, _KernelSignature(keys)),
+            syncdata_router(service, keys, clock, KernelSigner(keys)),
             rid_router(service, clock),
         ),
     )

@@ -3,7 +3,7 @@
 from civium.biometrics.api import FingerMatcher
 from civium.identity.api import Register
 from civium.kernel.clock import Clock
-from civium.keys.api import KERNEL_SIGN, Keys
+from civium.keys.api import KernelSigner, Keys
 from civium.masterdata.api import MasterData
 from civium.platform.database import Database
 from civium.platform.jobs import Job
@@ -22,16 +22,6 @@ _POLL_SECONDS = 2.0
 """How often the worker looks for packets whose retry is due, beside being notified of new ones."""
 
 
-class _KernelSignature:
-    """Signs answers with KERNEL:SIGN, without certificate: machines verify with the synced one."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
-
-    async def sign(self, body: bytes) -> str:
-        return await self._keys.jwt_sign(body, ref=KERNEL_SIGN)
-
-
 def build(
     database: Database,
     sealer: Sealer,
@@ -47,7 +37,7 @@ def build(
     """Return the registration processor, its routes, and one job per core that processes packets."""
     service = RegistrationService(database, sealer, keys, objects, outbox, master_data, clock)
     pipeline = Pipeline(database, sealer, keys, objects, outbox, master_data, register, matcher, clock)
-    signer = _KernelSignature(keys)
+    signer = KernelSigner(keys)
     return service, Module(
         "registration",
         routers=(

@@ -17,7 +17,7 @@ from civium.kernel.clock import FixedClock
 from civium.kernel.encoding import b64u, unb64
 from civium.kernel.errors import IntegrityError, Rejected, Unavailable
 from civium.kernel.secrets import Secret
-from civium.keys.api import KERNEL_SIGN
+from civium.keys.api import ACCESS_TOKENS, KERNEL_SIGN
 from civium.platform.database import record_statements
 from civium.platform.http.access import Unauthenticated
 from civium.platform.outbox import PURPOSE, decode, place_of
@@ -196,7 +196,7 @@ def resigned(token, **changes):
 )
 async def test_claims_that_do_not_hold_are_refused_although_well_signed(access, keys_core, changes):
     token = await client_token(access)
-    forged = await keys_core.jwt_sign(resigned(token, **changes), ref=KERNEL_SIGN, include_payload=True)
+    forged = await keys_core.jwt_sign(resigned(token, **changes), ref=ACCESS_TOKENS, include_payload=True)
     with pytest.raises(Unauthenticated):
         await access.verify(forged)
 
@@ -205,10 +205,16 @@ async def test_unknown_roles_give_nothing(access, keys_core):
     token = await client_token(access)
     signed = await keys_core.jwt_sign(
         resigned(token, realm_access={"roles": ["offline_access", "RESIDENT", "ROOT"]}),
-        ref=KERNEL_SIGN,
+        ref=ACCESS_TOKENS,
         include_payload=True,
     )
     assert (await access.verify(signed)).roles == {Role.RESIDENT}
+
+
+async def test_a_token_signed_with_the_key_of_answers_is_refused(access, keys_core):
+    signed = await keys_core.jwt_sign(resigned(await client_token(access)), ref=KERNEL_SIGN, include_payload=True)
+    with pytest.raises(Unauthenticated):
+        await access.verify(signed)
 
 
 async def test_forgeries_are_refused(access):

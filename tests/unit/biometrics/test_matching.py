@@ -71,7 +71,24 @@ def test_standard_form_keeps_the_native_score(person, person_again) -> None:
     native = [engine.extract_minutiae(images.png(images.pixels(record))) for record in (person[0], person_again[0])]
     standard = [extraction.template(record) for record in (person[0], person_again[0])]
     assert minutiae.to_nbis(standard[0]) == native[0].to_iso_19794_2_2005()
-    assert extraction.best_scores({"x": standard[0]}, [{"x": standard[1]}]) == [native[0].compare(native[1])]
+    expected = native[0].compare(native[1]) - extraction.SINGLE_FINGER_MARGIN
+    assert extraction.best_scores({"x": standard[0]}, [{"x": standard[1]}]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("scores", "same"),
+    [
+        ([], False),
+        ([59], False),
+        ([60], True),
+        ([43, 20, 12], False),
+        ([40, 40], True),
+        ([59, 39, 39], False),
+        ([200, 0, 0], True),
+    ],
+)
+def test_two_fingers_or_one_strong_one_make_a_person(scores: list[int], same: bool) -> None:
+    assert (extraction.fuse(scores) >= MATCH_THRESHOLD) is same
 
 
 async def test_synthetic_captures_are_good_enough(matcher: NbisFingerMatcher, person) -> None:

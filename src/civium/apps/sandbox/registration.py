@@ -33,7 +33,8 @@ from civium.packets.api import (
 CENTRE, MACHINE = "10001", "10001"
 SUPERVISOR = "110012"
 MACHINE_KEY_FILE = "machine.pem"
-_FINISHED = {"PROCESSED", "REJECTED", "REREGISTER", "RESEND"}
+REGISTERED = "UIN_GENERATED"
+_FINISHED = {REGISTERED, "REJECTED", "REREGISTER", "RESEND", "REPROCESS_FAILED"}
 _DEVICE_TYPES = {
     Modality.FINGER: ("Finger", "Slap"),
     Modality.IRIS: ("Iris", "Double"),
@@ -93,10 +94,10 @@ class RegistrationStation:
         result_of(f"POST {path}", self._platform.send("POST", path, files=files))
 
     def status(self, rid: RID) -> str:
-        """Return the registration's status word."""
+        """Return the registration's status word, final ones told apart."""
         found = self._platform.call(
-            "POST", "/registrationprocessor/v1/registrationstatus/search", [{"registrationId": rid.reveal()}],
-            id="mosip.registration.status",
+            "POST", "/registrationprocessor/v1/registrationstatus/externalstatus/search",
+            [{"registrationId": rid.reveal()}], id="mosip.registration.external.status",
         )  # fmt: skip
         return str(found[0]["statusCode"])
 
@@ -125,7 +126,7 @@ def enrol(platform: Platform, home: Path, applicant: Applicant) -> Registered:
     station.announce(enrolment, packet, applicant)
     station.upload(packet)
     status = station.wait(enrolment.rid)
-    if status != "PROCESSED":
+    if status != REGISTERED:
         raise CallFailed("registration", 200, [(status, "the registration did not end in the register")])
     uin = find_uin(platform, enrolment.rid)
     return Registered(enrolment.rid, uin, issue_vid(platform, uin, "Perpetual"), applicant)
