@@ -1,0 +1,1 @@
+"""Measurements against this machine's own limits: ``python -m bench [area ...]``."""
