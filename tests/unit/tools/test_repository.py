@@ -140,12 +140,14 @@ class TestChecks:
         assert not checks.run(Check("absent", ["/nowhere/program"])).passed
 
     def test_without_network_an_audit_is_skipped_but_a_finding_is_not(self) -> None:
-        offline = Check(
-            "audit", [sys.executable, "-c", "raise SystemExit('ConnectionError: x')"], skip_if="ConnectionE"
-        )
-        assert checks.run(offline).skipped
-        found = Check("audit", [sys.executable, "-c", "raise SystemExit('1 vulnerability')"], skip_if="ConnectionE")
-        assert not checks.run(found).skipped
+        def audit(output: str, status: int) -> checks.Result:
+            program = f"print({output!r}); raise SystemExit({status})"
+            return checks.run(Check("audit", [sys.executable, "-c", program], checks.AUDIT.skip_if))
+
+        assert audit("error:\nConnectionError: x", 1).skipped
+        assert audit("No known vulnerabilities found\nx Dependency not found and could not be audited", 0).skipped
+        assert not audit("Found 1 known vulnerability\ny Dependency not found and could not be audited", 1).skipped
+        assert audit("No known vulnerabilities found", 0).passed
 
     def test_every_file_that_is_spelled_exists(self) -> None:
         for check in checks.CHECKS:
