@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from identity_api import IDENTITY, VID, Api, Tokens
 
 from civium.identity.api import PersonStatus
 from civium.identity.domain import Change
@@ -13,6 +12,7 @@ from civium.kernel.identifiers import UIN
 from civium.keys.api import id_hash
 from civium.platform.http.app import create_app
 from civium.platform.settings import Settings
+from identity_api import IDENTITY, VID, Api, Tokens
 from identity_fixtures import identity_clock, new_person, some_rid, subject
 
 __all__ = ["identity_clock", "subject"]

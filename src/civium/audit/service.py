@@ -1,6 +1,7 @@
 """Writes acts into the trail, in the order in which they arrive."""
 
 import asyncio
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -67,10 +68,13 @@ class Recorder:
                 await self._store.append(transaction, records, await self._sign(Head(seq, previous, None)))
 
     async def _sign(self, head: Head) -> Head:
-        return replace(head, mac=await self._sealer.keyed_hash(HEAD_DOMAIN, head.covered()))
+        return replace(head, mac=await self._mac(head))
+
+    async def _mac(self, head: Head) -> bytes:
+        return await self._sealer.keyed_hash(HEAD_DOMAIN, head.covered())
 
     async def _check(self, head: Head) -> None:
         if head.seq == 0 and head.mac is None:
             return
-        if (await self._sign(head)).mac != head.mac:
+        if head.mac is None or not hmac.compare_digest(await self._mac(head), head.mac):
             raise AuditTrailBroken(head.seq, "the head was not written by this installation")
