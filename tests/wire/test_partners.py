@@ -334,6 +334,21 @@ async def test_a_certificate_of_another_organisation_is_refused(api, pki):
     assert (await api.ok("GET", "/v1/partnermanager/partners/clinic"))["status"] == "InProgress"
 
 
+async def test_a_revoked_certificate_is_taken_back_and_not_taken_again(api, pki, db, sealer_core):
+    await group(api)
+    await api.ok("POST", "/v1/partnermanager/partners", new_partner())
+    path = "/v1/partnermanager/partners/clinic/certificate/revoke"
+    assert await api.code("POST", path, {"reason": "stolen"}) == "PMS_PMP_052"
+    await upload(api, pki)
+    await api.ok("POST", path, {"reason": "stolen"})
+    last = (await events(db, sealer_core, PartnersChanged))[-1]
+    assert (last.name, last.partner.certificate_pem, last.partner.status) == ("PARTNER_UPDATED", None, "ACTIVE")
+    again = {"partnerId": "clinic", "certificateData": pem(pki["leaf"]), "partnerDomain": "AUTH"}
+    code = await api.code("POST", "/v1/partnermanager/partners/certificate/upload", again)
+    assert code == "KER-PCM-006"
+    assert await api.code("POST", path, {"reason": ""}) == "PMS_COR_002"
+
+
 async def test_contact_data_and_keys_are_sealed_at_rest(api, pki, db):
     party = await relying_party(api, pki)
     for table in ("partner", "api_key", "policy_mapping"):

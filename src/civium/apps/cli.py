@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from civium.apps import doctor, serving
+from civium.apps import serving
 from civium.kernel.clock import monotonic
 from civium.kernel.errors import CiviumError
 from civium.platform.postgres import Cluster
-from civium.platform.settings import Settings
+from civium.platform.settings import Settings, UnknownSettingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +46,9 @@ def _plain_errors() -> Iterator[None]:
 def _settings(mode: str | None = None) -> Settings:
     try:
         return serving.settings_of(mode)
+    except UnknownSettingError as problem:
+        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
+        raise typer.Exit(2) from None
     except ValidationError as problem:
         for error in problem.errors(include_input=False, include_url=False):
             place = ".".join(str(part) for part in error["loc"]) or "settings"
@@ -154,6 +157,8 @@ def sandbox_person(
 @app.command("doctor")
 def doctor_command() -> None:
     """Check keys, expiry, clock, database, store and mail of the running installation; say each remedy."""
+    from civium.apps import doctor
+
     with _plain_errors():
         findings = doctor.examine(_settings())
         table = Table("", "Part", "Finding", "Remedy")

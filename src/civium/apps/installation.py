@@ -11,6 +11,7 @@ import asyncpg
 
 from civium.access.api import Access
 from civium.access.wiring import build as build_access
+from civium.apps.supervisor import READY
 from civium.audit.api import Audit
 from civium.audit.wiring import build as build_audit
 from civium.authentication.wiring import build as build_authentication
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
 
 OUTBOX_CORE, OUTBOX_AUTH = "outbox_core", "outbox_auth"
-READY = "CIVIUM_READY"
-"""Environment variable with the file that a process makes once it works."""
 
 
 @dataclass(frozen=True, slots=True)

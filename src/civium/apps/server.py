@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import Response
 
 from civium.apps.installation import Installation, mark_ready, open_installation
+from civium.apps.supervisor import LISTENER
 from civium.apps.web.pages import web_router
 from civium.kernel import faults
 from civium.keys.api import KERNEL_SIGN
@@ -23,8 +24,6 @@ from civium.platform.http.app import create_app
 from civium.platform.permissions import Permission
 from civium.platform.settings import Settings, load
 
-LISTENER = "CIVIUM_LISTENER"
-"""Environment variable with the descriptor of the listening socket."""
 CHECK_SECONDS = 2.0
 
 

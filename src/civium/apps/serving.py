@@ -1,6 +1,7 @@
 """Starts and stops the whole platform of one home directory: which processes, in which order, on which socket."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -14,9 +15,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from civium.apps.installation import READY
-from civium.apps.server import LISTENER
-from civium.apps.supervisor import Child, Part, Supervisor, accepts, memory_pss, python_module
+from civium.apps.supervisor import LISTENER, READY, Child, Part, Supervisor, accepts, memory_pss, python_module
 from civium.kernel.clock import monotonic
 from civium.kernel.errors import CiviumError, Unavailable
 from civium.keys.process import socket_path
@@ -60,14 +59,15 @@ class Server:
 def settings_of(home_mode: str | None = None) -> Settings:
     """Return the settings of the home directory; ``home_mode`` (sandbox, production) at its first start.
 
-    A home stays what it became: raises CiviumError when the two differ.
+    A home stays what it became: raises CiviumError when another mode is asked for.
     """
-    settings = load(**({"mode": home_mode} if home_mode else {}))
+    asked = home_mode or os.environ.get("CIVIUM_MODE")
+    settings = load(**({"mode": asked} if asked else {}))
     marker = settings.home / "mode"
     if not marker.exists():
         return settings
     kept = marker.read_text().strip()
-    if home_mode is None:
+    if asked is None:
         return load(mode=kept)
     if kept != settings.mode:
         raise CiviumError(
@@ -98,6 +98,8 @@ def started(settings: Settings, console: Console) -> Iterator[Server]:
         yield Server(url_of(settings), pid, None)
         return
     _prepare_home(settings)
+    # What crashes would leave its memory on disk, with people's data in it. All children inherit the limit.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with _listener(settings) as listener:
         supervisor = Supervisor(_stages(settings, listener), start_seconds=START_SECONDS)
         with console.status("Starting PostgreSQL, the key process and the web processes ..."):

@@ -31,6 +31,11 @@ from civium.platform.tether import die_with_parent
 
 _log = structlog.get_logger(__name__)
 
+LISTENER = "LISTENER_DESCRIPTOR"
+"""Environment variable with the descriptor of the listening socket, for web processes."""
+READY = "READY_FILE"
+"""Environment variable with the file that a process makes once it works."""
+
 _POLL_SECONDS = 0.05
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0

@@ -68,6 +68,12 @@ class CertificateUpload(CaUpload):
     partner_id: Text = Field(alias="partnerId")
 
 
+class Revocation(WireModel):
+    """Body of a certificate's revocation."""
+
+    reason: Text
+
+
 class MappingRequest(WireModel):
     """Body of a policy mapping request."""
 
@@ -234,6 +240,12 @@ def partner_router(partners: Partners) -> Router:
         """Return a partner's re-signed certificate."""
         partner = await partners.partner(partner_id, caller)
         return {"certificateData": partner.signed_pem, "timestamp": iso_millis(router.clock.now())}
+
+    @router.enveloped("POST", "/partners/{partner_id}/certificate/revoke", allow(Permission.PARTNER_ACTIVATE))
+    async def revoke(partner_id: str, body: RequestEnvelope[Revocation], caller: CallerParameter) -> str:
+        """Put a partner's certificate on the revocation list (an addition of ours to the wire)."""
+        await partners.revoke_certificate(partner_id, body.request.reason, caller)
+        return "Certificate revoked successfully"
 
     @router.enveloped("PATCH", "/partners/{partner_id}", allow(Permission.PARTNER_ACTIVATE))
     async def change_status(partner_id: str, body: RequestEnvelope[Status], caller: CallerParameter) -> dict[str, Any]:

@@ -264,6 +264,22 @@ class Partners:
             await self._audit(tx, "partners.partner.status", caller, partner.id)
         return f"Partner {'activated' if wanted else 'de-activated'} successfully"
 
+    async def revoke_certificate(self, partner_id: str, reason: str, caller: Caller) -> None:
+        """Put a partner's certificates on the revocation list; signatures with them count no more.
+
+        The partner may bring another certificate. Raises Rejected PMS_PMP_052 when it has none.
+        """
+        partner = await self.partner(partner_id, caller)
+        if partner.signed_pem is None or partner.original_pem is None:
+            raise Rejected("PMS_PMP_052", "Partner Certificate not available")
+        for pem in {partner.signed_pem, partner.original_pem}:
+            await self._trust.revoke(pem, reason)
+        changed = replace(partner, certificate_id=None, signed_pem=None, original_pem=None)
+        async with self._db.transaction() as tx:
+            await self._store.save_partner(tx, changed)
+            await self._publish(tx, PartnersChanged(name="PARTNER_UPDATED", partner=_partner_data(changed)), partner.id)
+            await self._audit(tx, "partners.certificate.revoked", caller, partner.id)
+
     # Mapping, API keys, licences
 
     async def request_mapping(self, partner_id: str, policy_name: str, use_case: str, caller: Caller) -> Mapping:

@@ -51,7 +51,7 @@ class Role(StrEnum):
 class Permission(StrEnum):
     """What a token's caller may be allowed to do: ``context:resource:action``, alphabetical."""
 
-    ACCESS_TOKEN_VALIDATE = "access:token:validate"
+    ACCESS_TOKEN_VALIDATE = "access:token:validate"  # noqa: S105 - the name of a permission
     AUTHENTICATION_CERTIFICATE_READ = "authentication:certificate:read"
     IDENTITY_ADD = "identity:person:add"
     IDENTITY_LOCK = "identity:lock:change"

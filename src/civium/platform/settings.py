@@ -16,6 +16,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from civium.kernel.errors import CiviumError
+
+
+class UnknownSettingError(CiviumError):
+    """The environment names a setting that does not exist."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -113,6 +119,10 @@ class Settings(BaseSettings):
             raise ValueError("http.tls_certificate and http.tls_key are needed to listen beyond this machine")
         if not self.database.durable:
             raise ValueError("database.durable can be false in sandbox mode only")
+        strict = AuthenticationSettings()
+        for limit in ("otp_requests_per_minute", "otp_attempts"):
+            if getattr(self.authentication, limit) > getattr(strict, limit):
+                raise ValueError(f"authentication.{limit} can be above {getattr(strict, limit)} in sandbox mode only")
         return self
 
     @classmethod
@@ -131,8 +141,20 @@ class Settings(BaseSettings):
         return tuple(sources)
 
 
+def _refuse_unknown_names() -> None:
+    known = {"CIVIUM_HOME"}
+    for name, field in Settings.model_fields.items():
+        known.add(f"CIVIUM_{name}".upper())
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            known |= {f"CIVIUM_{name}__{inner}".upper() for inner in field.annotation.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith("CIVIUM_") and name not in known)
+    if unknown:
+        raise UnknownSettingError(f"no such setting: {', '.join(unknown)} ('civium config' prints all)")
+
+
 def load(**overrides: Any) -> Settings:
-    """Return the effective settings; raises pydantic.ValidationError naming each wrong key."""
+    """Return the effective settings; raises pydantic.ValidationError or UnknownSettingError naming each wrong key."""
+    _refuse_unknown_names()
     home = Path(overrides.get("home") or os.environ.get("CIVIUM_HOME", ".civium")).absolute()
     toml = home / "civium.toml"
     Settings._toml = toml if toml.is_file() else None  # noqa: SLF001 - the class reads it while it loads
