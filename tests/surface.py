@@ -4,9 +4,11 @@ import asyncio
 import base64
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -94,6 +96,18 @@ class Surface:
         self.http.cookies.clear()
         check_hygiene(answer)
         return answer
+
+    def talk(self, sent: bytes) -> bytes:
+        """Return what the server says to raw bytes, until it closes or is silent for a second."""
+        told = b""
+        with socket.create_connection((self.settings.http.host, self.settings.http.port), timeout=1.0) as connection:
+            connection.sendall(sent)
+            try:
+                while piece := connection.recv(65536):
+                    told += piece
+            except TimeoutError:
+                pass
+        return told
 
     async def register(self, name: str, *roles: Role) -> None:
         """Add a service client."""
@@ -207,3 +221,16 @@ def _with(part: str, **changes: str) -> str:
 
 def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def leaks(home: Path, *values: str) -> list[tuple[str, str]]:
+    """Return the log files that hold one of the values, in clear or as JSON or base64 writes it."""
+    found = []
+    for file in [*(home / "log").iterdir(), home / "serve.log"]:
+        content = file.read_bytes()
+        for value in values:
+            clear = value.encode()
+            forms = {clear, json.dumps(value)[1:-1].encode(), clear.hex().encode()}
+            forms |= {base64.b64encode(bytes(lead) + clear)[4:-4] for lead in range(3) if len(clear) > 8}
+            found += [(file.name, value) for form in forms if form in content]
+    return found
