@@ -307,7 +307,7 @@ async def test_locking_and_unlocking(api, subject, added):
     body = lock_body(
         vid,
         {"authType": "bio", "authSubType": "finger", "locked": True, "unlockForSeconds": None, "requestId": "r1"},
-        {"authType": "DEMO", "locked": True},
+        {"authType": "DEMO", "locked": "true"},
     )
     assert await api.ok("POST", path, body, token="resident") == {"status": "Success"}
     (event,) = await subject.events(AuthTypesLocked)
@@ -358,7 +358,13 @@ async def test_wrong_locks(api, subject, added):
         "IDR-IDC-002 Invalid Input Parameter - individualIdType"
     ]
     assert await api.errors("POST", path, lock_body("5075291708", fine)) == ["IDR-IDC-007 No Record(s) found"]
-    for wrong in ({"authType": "demo"}, {**fine, "requestId": "\x00"}, {**fine, "unlockForSeconds": 10**12}):
+    for wrong in (
+        {"authType": "demo"},
+        {**fine, "locked": "perhaps"},
+        {**fine, "locked": 1},
+        {**fine, "requestId": "\x00"},
+        {**fine, "unlockForSeconds": 10**12},
+    ):
         assert (await api.errors("POST", path, lock_body(uin, wrong)))[0].startswith("IDR-IDC-003")
     assert await api.errors("GET", f"{path}/{added['registrationId']}") == [
         "IDR-IDC-002 Invalid Input Parameter - individualId"

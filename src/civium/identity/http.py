@@ -25,7 +25,7 @@ from civium.kernel.clock import Clock
 from civium.kernel.encoding import b64u, unb64
 from civium.kernel.errors import Rejected, RejectedMany
 from civium.kernel.identifiers import RID, UIN, InvalidIdentifier
-from civium.platform.http import CallerParameter, ErrorCodes, RequestEnvelope, Router, WireModel, allow
+from civium.platform.http import CallerParameter, Count, ErrorCodes, Flag, RequestEnvelope, Router, WireModel, allow
 from civium.platform.permissions import Permission
 
 VERSION = "v1"
@@ -67,8 +67,8 @@ class LockEntry(WireModel):
 
     auth_type: str = Field(alias="authType")
     auth_sub_type: str | None = Field(default=None, alias="authSubType")
-    locked: bool
-    unlock_for_seconds: int | None = Field(default=None, alias="unlockForSeconds", le=MAX_UNLOCK_SECONDS)
+    locked: Flag
+    unlock_for_seconds: Count | None = Field(default=None, alias="unlockForSeconds", le=MAX_UNLOCK_SECONDS)
     request_id: str | None = Field(default=None, alias="requestId", pattern=r"^[ -~]{1,64}$")
 
 

@@ -1,13 +1,27 @@
 """The wire's JSON envelope (id-repository-and-commons section 0.1)."""
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from civium.kernel.errors import Rejected
 
 T = TypeVar("T")
+
+
+def _flag(value: object) -> object:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""A boolean that clients of the reference may also write as text."""
+Count = Annotated[int, BeforeValidator(_number)]
+"""A whole number that clients of the reference may also write as text."""
 
 
 class WireModel(BaseModel):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
+import asyncpg
 import msgspec.json
 import structlog
 from fastapi import APIRouter, Depends
@@ -19,6 +20,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from civium.kernel.clock import Clock, SystemClock, iso_millis
 from civium.kernel.errors import Rejected, RejectedMany, Unavailable
@@ -92,6 +94,8 @@ class Router:
         self.signer = signer
         self.clock: Clock = clock or SystemClock()
         self.declarations: list[Declaration] = []
+        self.direct: list[Route] = []
+        """Signed routes once more: their handlers take the bare request, so nothing of FastAPI's is needed."""
         self.api = APIRouter(prefix=base, route_class=_route_class(self))
         self.raw("GET", "/actuator/health", ANYONE)(_health)
 
@@ -123,7 +127,10 @@ class Router:
         return decorate
 
     def raw(self, method: str, path: str, access: Access) -> Callable[[Handler], Handler]:
-        """Declare a route whose handler returns a finished Response or a JSON value."""
+        """Declare a route whose handler returns a finished Response or a JSON value.
+
+        The handler of a signed route takes the Request alone and returns a Response.
+        """
 
         def decorate(handler: Handler) -> Handler:
             @functools.wraps(handler)
@@ -131,9 +138,21 @@ class Router:
                 return await handler(*arguments, **keywords)
 
             self._add(method, path, access, answer, None, None)
+            if access.kind is CallerKind.SIGNED:
+                self.direct.append(Route(self.base + path, self._direct(handler), methods=[method]))
             return handler
 
         return decorate
+
+    def _direct(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                response: Response = await handler(request)
+            except Exception as problem:  # noqa: BLE001 - the edge answers every error
+                return await self.failure(problem, None)
+            return response
+
+        return answer
 
     def _add(
         self, method: str, path: str, access: Access, answer: Handler, id: str | None, version: str | None
@@ -193,6 +212,9 @@ class Router:
             case HTTPException(status_code=code) if code < 500:
                 # An unreadable body is a business error on the wire: 200 with the service's code (keys section 7).
                 status = 200 if code == _UNREADABLE else code
+                errors = [{"errorCode": self.codes.invalid, "message": self.codes.invalid_message}]
+            case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
+                # Text with a NUL, which no column holds: nothing was written.
                 errors = [{"errorCode": self.codes.invalid, "message": self.codes.invalid_message}]
             case Unavailable():
                 _log.warning("dependency_unavailable", error=type(problem).__name__)
