@@ -16,7 +16,7 @@ import re
 import stat
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,9 +34,10 @@ _CHUNK = 1 << 20
 _PIECE = 256
 _LONGEST_OUTPUT = 32 << 20
 
-_COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]|PK\x03\x04")
-_HEX_RUN = re.compile(rb"(?:[0-9a-f]{2}){16,}|(?:[0-9A-F]{2}){16,}")
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/_\-\r\n]{32,}")
+_SHORTEST_RUN = 32
+_HEX_RUN = re.compile(rb"[0-9a-f]{32,}|[0-9A-F]{32,}")
+_LETTERS = np.zeros(256, np.bool_)
+_LETTERS[list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_\r\n")] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,27 +194,23 @@ def _number(digits: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _opened(data: bytes) -> Iterator[tuple[str, bytes]]:
-    for found in _COMPRESSED.finditer(data):
-        at = found.start()
-        match found[0][:1]:
-            case b"\x1f":
-                kind, inner = "gzip", _inflated(data, at, 31)
-            case b"\x78":
-                kind, inner = "zlib", _inflated(data, at, 15)
-            case _:
-                kind, inner = "zip", _member(data, at)
-        if len(inner) >= GRAM:
-            yield f"{kind} at {at}", inner
-    for found in _HEX_RUN.finditer(data):
-        yield f"hex at {found.start()}", binascii.unhexlify(found[0])
-    for found in _BASE64_RUN.finditer(data):
-        text = found[0].translate(bytes.maketrans(b"-_", b"+/"), b"\r\n")
+    """Yield what is inside, with how and where it was found."""
+    octets = np.frombuffer(data, np.uint8)
+    pairs = octets[:-1].astype(np.uint16) << np.uint16(8) | octets[1:]
+    for at in map(int, np.flatnonzero(_MAGIC[pairs])):
+        for kind, start, inflated in _COMPRESSED:
+            if data.startswith(start, at) and len(inner := inflated(data, at)) >= GRAM:
+                yield f"{kind} at {at}", inner
+    outside = np.concatenate(([-1], np.flatnonzero(~_LETTERS[octets]), [len(data)]))
+    for gap in map(int, np.flatnonzero(np.diff(outside) > _SHORTEST_RUN)):
+        begin, run = int(outside[gap]) + 1, data[outside[gap] + 1 : outside[gap + 1]]
+        for found in _HEX_RUN.finditer(run):
+            yield f"hex at {begin + found.start()}", binascii.unhexlify(found[0][: len(found[0]) // 2 * 2])
+        text = run.translate(bytes.maketrans(b"-_", b"+/"), b"\r\n")
         # What stands before the first letter may belong to the alphabet too (the dashes of PEM).
         for shift in range(4):
-            yield (
-                f"base64 at {found.start()}+{shift}",
-                binascii.a2b_base64(text[shift : shift + (len(text) - shift) // 4 * 4]),
-            )
+            whole = (len(text) - shift) // 4 * 4
+            yield f"base64 at {begin}+{shift}", binascii.a2b_base64(text[shift : shift + whole])
 
 
 def _inflated(data: bytes, at: int, window: int) -> bytes:
@@ -245,3 +242,12 @@ def _member(data: bytes, at: int) -> bytes:
         return b""
     begin = at + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     return _inflated(data, begin, -15) if begin < len(data) else b""
+
+
+_COMPRESSED: tuple[tuple[str, bytes, Callable[[bytes, int], bytes]], ...] = (
+    ("gzip", b"\x1f\x8b\x08", lambda data, at: _inflated(data, at, 31)),
+    *(("zlib", bytes((0x78, level)), lambda data, at: _inflated(data, at, 15)) for level in (0x01, 0x5E, 0x9C, 0xDA)),
+    ("zip", b"PK\x03\x04", _member),
+)
+_MAGIC = np.zeros(1 << 16, np.bool_)
+_MAGIC[[int.from_bytes(start[:2]) for _, start, _ in _COMPRESSED]] = True

@@ -25,6 +25,11 @@ from civium.platform.settings import Settings, load
 START_SECONDS = 90.0
 STOP_SECONDS = 40.0
 _MEGABYTE = 1_000_000
+_NO_CORE_DUMP = 1
+"""Limit of a core dump, in bytes, which all children inherit: a crash must not leave people's data on disk.
+
+One byte rather than none: the kernel hands a dump to a crash handler (``|`` in core_pattern) even when the limit is 0.
+"""
 _FOLDERS = ("log", "objects", "run", "run/metrics", "sandbox")
 
 
@@ -98,8 +103,7 @@ def started(settings: Settings, console: Console) -> Iterator[Server]:
         yield Server(url_of(settings), pid, None)
         return
     _prepare_home(settings)
-    # What crashes would leave its memory on disk, with people's data in it. All children inherit the limit.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE_DUMP, _NO_CORE_DUMP))
     with _listener(settings) as listener:
         supervisor = Supervisor(_stages(settings, listener), start_seconds=START_SECONDS)
         with console.status("Starting PostgreSQL, the key process and the web processes ..."):
