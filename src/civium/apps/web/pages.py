@@ -78,8 +78,12 @@ def web_router(
     @router.raw("GET", "/docs/{path:path}", ANYONE)
     async def documentation(path: str) -> Response:
         """Return a page of the documentation."""
-        file = (docs / (path or "index.html")).resolve()
-        if not file.is_relative_to(docs) or not file.is_file():
+        try:
+            file = (docs / (path or "index.html")).resolve()
+            there = file.is_relative_to(docs) and file.is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            there = False
+        if not there:
             raise HTTPException(404)
         return FileResponse(file, headers={"content-security-policy": _DOCS_POLICY})
 
