@@ -8,10 +8,18 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
 
+from civium.apps.sandbox.applicant import make_applicant
+from civium.apps.sandbox.registration import enrol
+from civium.apps.sandbox.relying_party import AUTH_POLICY
+from civium.kernel.encoding import b64u
+from civium.keys.api import packet as packet_bytes
+from civium.packets.api import sync_entry
 from civium.platform.http import CallerKind
 from civium.platform.permissions import Role
+from forgery import *  # noqa: F403
 from relying_party_client import *  # noqa: F403
 from surface import *  # noqa: F403
 from surface import INVALIDATE, Surface, codes, concrete, envelope, now
@@ -32,6 +40,22 @@ BODIES = (
     b'{"request":{"a":1e400}}', b'{"request":{"a":' + b"9" * 5000 + b"}}", b'{"request":{"\\u0000":"\\u0000"}}', b'{"request":{"a":"\\ud800"}}',
     b'{"request":{},"request":[]}', b'{"id":"' + b"x" * 100_000 + b'","request":{}}', b"\x1f\x8b\x08\x00", b"\x00" * 100,
 )  # fmt: skip
+IDS: dict[str, dict[str, str]] = {
+    "POST /idrepository/v1/identity/": {"id": "mosip.id.create", "version": "v1"},
+    "PATCH /idrepository/v1/identity/": {"id": "mosip.id.update", "version": "v1"},
+    "POST /idrepository/v1/vid": {"id": "mosip.vid.create", "version": "v1"},
+    "POST /idrepository/v1/vid/deactivate": {"id": "mosip.vid.deactivate", "version": "v1"},
+    "POST /idrepository/v1/vid/reactivate": {"id": "mosip.vid.reactivate", "version": "v1"},
+    "PATCH /idrepository/v1/vid/{vid}": {"id": "mosip.vid.update", "version": "v1"},
+    "POST /registrationprocessor/v1/registrationstatus/search": {"id": "mosip.registration.status"},
+    "POST /registrationprocessor/v1/registrationstatus/externalstatus/search": {
+        "id": "mosip.registration.external.status"
+    },
+    "POST /registrationprocessor/v1/registrationstatus/packetexternalstatus": {
+        "id": "mosip.registration.packet.external.status"
+    },
+}
+"""The names that some routes want to be called by."""
 PARTS = (
     "%00",
     "a%00b",
@@ -89,6 +113,11 @@ class Judge:
         if problem := self.problem(answer) or ("slow" if time.monotonic() - began > SECONDS else None):
             self.wrong.append((f"{method} {template}", what, f"{problem}: {answer.status_code} {answer.text[:200]}"))
 
+    def conclude(self, least: int) -> None:
+        """Fail with what was wrong, or when too little was asked."""
+        assert not self.wrong, "\n".join(str(one) for one in self.wrong)
+        assert self.asked >= least
+
     @staticmethod
     def problem(answer: httpx.Response) -> str | None:
         if answer.status_code >= 500:
@@ -114,17 +143,18 @@ def described_body(operation: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return content.get("application/json", {}).get("schema")
 
 
-def example(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 0) -> Any:
-    """Return a value of about the right shape."""
+def example(schema: Mapping[str, Any], schemas: Mapping[str, Any], named: Mapping[str, Any]) -> Any:
+    """Return a value of the right shape, with the values of ``named`` for members of those names."""
     if "$ref" in schema:
-        return example(schemas[schema["$ref"].rpartition("/")[2]], schemas, depth + 1)
+        return example(schemas[schema["$ref"].rpartition("/")[2]], schemas, named)
     if "anyOf" in schema:
-        return example(schema["anyOf"][0], schemas, depth)
+        return example(schema["anyOf"][0], schemas, named)
     match schema.get("type"):
         case "object":
-            return {name: example(part, schemas, depth + 1) for name, part in schema.get("properties", {}).items()}
+            members = schema.get("properties", {}).items()
+            return {name: named[name] if name in named else example(part, schemas, named) for name, part in members}
         case "array":
-            return [example(schema.get("items", {}), schemas, depth + 1)]
+            return [example(schema.get("items", {}), schemas, named)]
         case "integer" | "number":
             return 1
         case "boolean":
@@ -154,7 +184,27 @@ def spoiled(value: Any) -> Iterator[Any]:
     yield from walk(value, lambda changed: changed)
 
 
-def test_bodies(surface, everyone, operations):
+@pytest.fixture(scope="module")
+def guinea_pig(platform):
+    """A person to whom the right callers may do harm."""
+    with platform.client() as session:
+        return enrol(session, platform.home, make_applicant(20261128))
+
+
+@pytest.fixture
+def named(guinea_pig) -> dict[str, Any]:
+    """Values that get a request past the first checks, by the member's name."""
+    return {
+        "UIN": guinea_pig.uin.reveal(), "uin": guinea_pig.uin.reveal(), "individualId": guinea_pig.uin.reveal(),
+        "individualIdType": "UIN", "registrationId": guinea_pig.rid.reveal(), "vidType": "OneTimeUse", "authType": "demo",
+        "identity": {"fullName": [{"language": "eng", "value": "x"}], "phone": "9000000000", "proofOfAddress": {}},
+        "partnerType": "FTM_Provider", "policyType": "Auth", "emailId": "x@partner.invalid",
+        "partnerDomain": "AUTH", "policies": dict(AUTH_POLICY), "version": "1.0", "columnName": "statusCode",
+        "workflowAction": "STOP_PROCESSING",
+    }  # fmt: skip
+
+
+def test_bodies(surface, everyone, operations, named):
     judge = Judge(surface, everyone)
     for method, path, operation in operations:
         schema = described_body(operation)
@@ -164,14 +214,13 @@ def test_bodies(surface, everyone, operations):
         for body in BODIES:
             judge.try_(path, method, target, repr(body[:60]), content=body, headers=JSON)
         if schema is not None:
-            good = example(schema, operation["schemas"])
-            if isinstance(good, dict) and "requesttime" in good:
-                good |= {"requesttime": now(), "version": "v1"}
+            good = example(
+                schema, operation["schemas"], named | IDS.get(f"{method} {path}", {}) | {"requesttime": now()}
+            )
             for body in itertools.islice(spoiled(good), 300):
                 content = json.dumps(body).encode()
                 judge.try_(path, method, target, repr(content[:300]), content=content, headers=JSON)
-    assert not judge.wrong, "\n".join(str(one) for one in judge.wrong)
-    assert judge.asked > 1000
+    judge.conclude(1000)
 
 
 def test_paths_and_queries(surface, everyone, operations):
@@ -188,8 +237,7 @@ def test_paths_and_queries(surface, everyone, operations):
             names = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"] or ["unknown"]
             for name in names:
                 judge.try_(path, method, f"{concrete(path)}?{name}={part}", f"{name}={part[:60]}", **sent)
-    assert not judge.wrong, "\n".join(str(one) for one in judge.wrong)
-    assert judge.asked > 500
+    judge.conclude(500)
 
 
 def test_signed_bodies(surface, client, person):
@@ -213,6 +261,47 @@ def test_signed_bodies(surface, client, person):
         assert answer.status_code == 200, body[:200]
         assert codes(answer), body[:200]
         assert all(code.startswith("IDA-") for code in codes(answer)), body[:200]
+
+
+def test_announcements(surface, everyone, station, applicant):
+    """What a machine announces is encrypted, so that it must be rightly encrypted for its content to be tried."""
+    judge = Judge(surface, everyone)
+    enrolment, packet = station.forge(applicant)
+    good = {
+        "id": "mosip.registration.sync",
+        "version": "1.0",
+        "requesttime": now(),
+        "request": [msgspec.to_builtins(sync_entry(packet, enrolment))],
+    }
+    path = "/registrationprocessor/v1/registrationstatus/syncV2"
+    headers = {**JSON, "Center-Machine-RefId": "10001_10001"}
+    certificate = station.certificate
+    contents = [*BODIES, *(json.dumps(body).encode() for body in spoiled(good))]
+    for content in contents:
+        sealed = json.dumps(b64u(packet_bytes.encrypt(certificate, content)))
+        judge.try_(path, "POST", path, repr(content[:200]), content=sealed, headers=headers)
+    judge.conclude(len(contents))
+
+
+def test_uploads(surface, everyone):
+    judge = Judge(surface, everyone)
+    path = "/registrationprocessor/v1/packetreceiver/registrationpackets"
+    names = [value for value in VALUES if isinstance(value, str) and value.isprintable() and value.isascii() and value]
+    for name in names:
+        judge.try_(path, "POST", path, name[:60], files={"file": (name, b"x", "x/y")})
+    for head in (
+        b'name="file"; filename="\xff\x00.zip"',
+        b"name=\"file\"; filename*=utf-8''%00",
+        b"name=file",
+        b"",
+        b"filename=x",
+        b"\x00" * 50,
+    ):
+        body = b"--b\r\nContent-Disposition: form-data; " + head + b"\r\n\r\nx\r\n--b--\r\n"
+        for content in (body, body[:-10], body * 50):
+            headers = {"content-type": "multipart/form-data; boundary=b"}
+            judge.try_(path, "POST", path, repr(head), content=content, headers=headers)
+    judge.conclude(20)
 
 
 @pytest.mark.parametrize("name", ["signature", "authorization", "cookie", "content-type", "center-machine-refid"])
@@ -241,4 +330,4 @@ def test_headers(surface, everyone, operations, name):
                 headers=headers,
                 **({} if method == "GET" else {"content": b"{}"}),
             )
-    assert not judge.wrong, "\n".join(str(one) for one in judge.wrong)
+    judge.conclude(100)

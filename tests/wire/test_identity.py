@@ -231,21 +231,20 @@ async def test_an_addition_that_was_cut_short_can_come_back_with_another_uin(api
     assert (await add_errors(api, request)) == ["IDR-IDC-012 Record already exists in DB"]
 
 
+NO_TEXT = ["IDR-IDC-003 Invalid Request"]
+"""Half a character in any string makes the whole body unreadable."""
+
+
 async def test_odd_characters_never_break(api):
     uin = await issue_uin(api)
     broken = {**identity(fullName=text("Amina\ud800")), "UIN": uin}
-    assert await add_errors(api, add_request(uin, identity=broken)) == [
-        "IDR-IDC-002 Invalid Input Parameter - identity"
-    ]
+    assert await add_errors(api, add_request(uin, identity=broken)) == NO_TEXT
     odd = {**identity(fullName=text("Amina\x00")), "UIN": uin}
     assert (await add(api, add_request(uin, identity=odd)))["errors"] is None
     assert (await api.ok("GET", f"{IDENTITY}/idvid/{uin}"))["identity"] == odd
     for name, value in {"registrationId": "1\ud800", "verifiedAttributes": ["a\ud800"]}.items():
-        expected = [f"IDR-IDC-002 Invalid Input Parameter - {name}"]
-        assert await add_errors(api, add_request(uin, **{name: value})) == expected
-    assert await api.errors("POST", f"{IDENTITY}/idvid/", {"id": "\ud800"}) == [
-        "IDR-IDC-002 Invalid Input Parameter - individualId"
-    ]
+        assert await add_errors(api, add_request(uin, **{name: value})) == NO_TEXT
+    assert await api.errors("POST", f"{IDENTITY}/idvid/", {"id": "\ud800"}) == NO_TEXT
 
 
 async def test_updating(api, added):

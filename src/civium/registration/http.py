@@ -92,7 +92,7 @@ class WorkflowFilter(WireModel):
 class Page(WireModel):
     """A page of a search."""
 
-    start: int = Field(0, alias="pageStart", ge=0)
+    start: int = Field(0, alias="pageStart", ge=0, le=1_000_000)
     size: int = Field(10, alias="pageFetch", ge=1, le=100)
 
 

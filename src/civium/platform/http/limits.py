@@ -1,10 +1,12 @@
-"""What a request may cost before anyone looks at it: its size, and the depth of its JSON."""
+"""What a request may cost before anyone looks at it: its size, the depth of its JSON; and that its text is text."""
 
+import json
 import re
 
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
@@ -20,6 +22,13 @@ class JsonTooDeep(HTTPException):
 
     def __init__(self) -> None:
         super().__init__(400, "JSON too deep")
+
+
+class NotText(HTTPException):
+    """A string of the JSON holds half a character (HTTP 400)."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "not text")
 
 
 def bounded(scope: Scope, receive: Receive, limit: int) -> Receive:
@@ -53,3 +62,18 @@ def check_depth(body: bytes, limit: int) -> None:
                 raise JsonTooDeep
         elif token in (b"}", b"]"):
             depth -= 1
+
+
+def check_text(body: bytes) -> None:
+    """Raise NotText when an escape names a lone surrogate: such a string can be neither hashed nor stored.
+
+    One search in C; only a body with escaped surrogates is parsed. Malformed JSON is left to its reader.
+    """
+    if _SURROGATE.search(body) is None:
+        return
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NotText from None
+    except ValueError:
+        return

@@ -26,7 +26,7 @@ from civium.kernel.clock import Clock, SystemClock, iso_millis
 from civium.kernel.errors import Rejected, RejectedMany, Unavailable
 from civium.platform.http.access import ANYONE, Access, Caller, CallerKind, Forbidden, TokenVerifier, Unauthenticated
 from civium.platform.http.envelope import RequestEnvelope, error_items
-from civium.platform.http.limits import check_depth
+from civium.platform.http.limits import check_depth, check_text
 
 _log = structlog.get_logger(__name__)
 _UNREADABLE = 400
@@ -253,6 +253,7 @@ def _route_class(router: Router) -> type[APIRoute]:
                     await admit(request, endpoint.access)
                     if endpoint.access.kind is not CallerKind.SIGNED and _is_json(request):
                         check_depth(await request.body(), request.app.state.max_json_depth)
+                        check_text(await request.body())
                     return await inner(request)
                 except Exception as problem:  # noqa: BLE001 - the edge answers every error
                     return await router.failure(problem, endpoint)
