@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 
 _SPREAD_AT_ONCE = 500
 _POLL_SECONDS = 1.0
+_GATHER_SECONDS = 0.02
+"""How long a busy dispatcher lets deliveries end before it looks for more: one look then serves many."""
 _INBOX_KEPT = timedelta(days=1)
 _TIDY_EVERY = timedelta(hours=1)
 
@@ -101,6 +103,9 @@ class Dispatcher:
             (topic, consumer.name) for consumer in self._consumers.values() for topic in sorted(consumer.topics)
         ]
         self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._handled: list[_Claim] = []
+        self._acknowledging = asyncio.Lock()
         self._stopping = False
         self._listener = Listener(pool)
         self._wakeup = self._listener.subscribe(schema)
@@ -109,16 +114,20 @@ class Dispatcher:
     async def run(self) -> None:
         """Deliver until :meth:`stop`; then let the handlers that run finish. Reconnects when the database went away."""
         async with self._listener:
-            await self._release_lost_leases()
+            session = None
             while not self._stopping:
                 self._wakeup.clear()
                 try:
+                    if session != self._listener.backend:
+                        await self._release_lost_leases()
+                        session = self._listener.backend
                     claimed = await self._cycle()
                 except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
                     _log.warning("dispatcher_waits", schema=self._schema, error=type(problem).__name__)
                     claimed = 0
                 if claimed == 0 or len(self._tasks) >= self._concurrency:
                     await self._listener.wait(self._wakeup, _POLL_SECONDS)
+                await self._gather()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def stop(self) -> None:
@@ -126,7 +135,13 @@ class Dispatcher:
         self._stopping = True
         self._wakeup.set()
 
+    async def _gather(self) -> None:
+        if len(self._tasks) > self._concurrency // 2:
+            self._room.clear()
+            await self._listener.wait(self._room, _GATHER_SECONDS)
+
     async def _cycle(self) -> int:
+        await self._acknowledge()
         await self._spread()
         claims = await self._claim(self._concurrency - len(self._tasks))
         for claim in claims:
@@ -139,8 +154,10 @@ class Dispatcher:
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (problem := task.exception()) is not None:
-            # The database went away between the handler and our note of it: the lease runs out and it comes again.
+            # The database went away between the handler and our note of it: it comes again with our next session.
             _log.warning("delivery_not_settled", schema=self._schema, error=type(problem).__name__)
+        if len(self._tasks) <= self._concurrency // 2:
+            self._room.set()
         self._wakeup.set()
 
     async def _spread(self) -> None:
@@ -184,13 +201,26 @@ class Dispatcher:
             await self._failed(claim, type(problem).__name__)
         else:
             point("dispatcher.handled")
-            await self._acknowledge(claim)
+            self._handled.append(claim)
+            await self._acknowledge()
 
-    async def _acknowledge(self, claim: _Claim) -> None:
-        async with self._pool.acquire() as connection:
-            await connection.execute(
-                _ACKNOWLEDGE.format(schema=self._schema), claim.delivery.id, claim.consumer.name, claim.attempt
-            )
+    async def _acknowledge(self) -> None:
+        """Note which deliveries are done; those that end while others are being noted go together in one statement.
+
+        What could not be noted stays for the next time.
+        """
+        async with self._acknowledging:
+            batch = list(self._handled)
+            if not batch:
+                return
+            async with self._pool.acquire() as connection:
+                await connection.execute(
+                    _ACKNOWLEDGE.format(schema=self._schema),
+                    [each.delivery.id for each in batch],
+                    [each.consumer.name for each in batch],
+                    [each.attempt for each in batch],
+                )
+            del self._handled[: len(batch)]
 
     async def _failed(self, claim: _Claim, reason: str) -> None:
         _log.warning(
@@ -213,7 +243,7 @@ class Dispatcher:
         asyncio.get_running_loop().call_later(delay.total_seconds(), self._wakeup.set)
 
     async def _release_lost_leases(self) -> None:
-        """Make due at once what a dispatcher that is gone had in hand, instead of waiting for its lease to end."""
+        """Make due at once what a session that is gone had in hand, ours too, instead of waiting for its lease to end."""
         async with self._pool.acquire() as connection:
             await connection.execute(_RELEASE.format(schema=self._schema))
 
@@ -274,10 +304,15 @@ RETURNING taken.event_id, taken.consumer, taken.attempts, event.topic, event.key
 """
 
 _ACKNOWLEDGE = """
-WITH done AS (
-    DELETE FROM {schema}.delivery WHERE event_id = $1 AND consumer = $2 AND attempts = $3 RETURNING event_id
+WITH events AS MATERIALIZED (
+    SELECT id FROM {schema}.outbox WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE
+), done AS (
+    DELETE FROM {schema}.delivery AS handled USING unnest($1::uuid[], $2::text[], $3::int[]) AS claim (id, by, attempt)
+    WHERE event_id IN (SELECT id FROM events) AND event_id = claim.id AND consumer = by AND attempts = claim.attempt
+    RETURNING event_id
 )
-UPDATE {schema}.outbox SET remaining = remaining - 1 WHERE id IN (SELECT event_id FROM done)
+UPDATE {schema}.outbox SET remaining = remaining - acknowledged
+FROM (SELECT event_id, count(*) AS acknowledged FROM done GROUP BY event_id) AS each WHERE id = event_id
 """
 
 _RETRY = """
