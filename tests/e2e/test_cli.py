@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from civium.apps.cli import app
+from civium.apps.sandbox.client import User
 from civium.apps.sandbox.public_client import PublicClient
+from civium.kernel.secrets import Secret
 from platform_fixtures import free_port
 
 COMMANDS = [
@@ -19,6 +22,12 @@ COMMANDS = [
     ("doctor",),
     ("config",),
     ("reset",),
+    ("account",),
+    ("account", "user"),
+    ("account", "client"),
+    ("events",),
+    ("events", "list"),
+    ("events", "replay"),
     ("sandbox",),
     ("sandbox", "up"),
     ("sandbox", "down"),
@@ -56,7 +65,8 @@ def test_every_command_helps(command, tmp_path):
 
 def test_the_listed_commands_are_all_there_are():
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert known | {"sandbox"} == {command[0] for command in COMMANDS if command}
+    known |= {group.name for group in app.registered_groups}
+    assert known == {command[0] for command in COMMANDS if command}
 
 
 def test_config_masks_secrets(tmp_path):
@@ -128,6 +138,26 @@ def test_a_partner_gets_all_that_its_client_needs(platform, person, tmp_path):
     again = civium("sandbox", "partner", "shop", "--out", str(folder), home=platform.home, **of(platform))
     assert again.returncode == 1
     assert "PMS_" in again.stderr
+
+
+def test_an_administrator_is_made_and_can_log_in(platform):
+    words = ["account", "user", "first.admin", "--role", "GLOBAL_ADMIN", "--role", "PARTNER_ADMIN"]
+    short = civium(*words, home=platform.home, stdin="short\nshort\n", **of(platform))
+    assert (short.returncode, "12 characters" in short.stderr) == (1, True)
+    said = civium(*words, home=platform.home, stdin="a long password\na long password\n", **of(platform))
+    assert said.returncode == 0, said.stderr
+    assert "a long password" not in said.stdout + said.stderr
+    with platform.client() as client:
+        client.login_user(User("first.admin", "admin", "mosip-admin-client"), Secret("a long password"))
+        assert client.get("/v1/partnermanager/partners")["partners"]
+    wrong = civium(*words[:3], "--role", "KING", home=platform.home, stdin="x\nx\n", **of(platform))
+    assert wrong.returncode == 2
+
+
+def test_no_event_was_given_up_and_an_unknown_one_is_said_so(platform):
+    assert civium("events", "list", home=platform.home, **of(platform)).returncode == 0
+    unknown = civium("events", "replay", str(uuid.uuid4()), "audit", home=platform.home, **of(platform))
+    assert (unknown.returncode, "no such dead letter" in unknown.stderr) == (1, True)
 
 
 def test_doctor_finds_a_healthy_platform(platform):

@@ -3,8 +3,6 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from civium.apps import serving
+from civium.apps import operating, serving
 from civium.kernel.clock import monotonic
 from civium.kernel.errors import CiviumError
 from civium.platform.postgres import Cluster
@@ -27,20 +25,12 @@ app = typer.Typer(
 )
 sandbox = typer.Typer(no_args_is_help=True, help="A small made-up country: people and relying parties to try with.")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(operating.accounts, name="account")
+app.add_typer(operating.events, name="events")
 
 _out = Console()
 _err = Console(stderr=True)
 CLIENT_PYTHON = Path(".venv-client/bin/python")
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Show our own errors as one line that says what to do; everything else keeps its trace."""
-    try:
-        yield
-    except CiviumError as problem:
-        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
-        raise typer.Exit(1) from None
 
 
 def _settings(mode: str | None = None) -> Settings:
@@ -63,8 +53,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start everything and serve until Ctrl-C."""
-    with _plain_errors():
-        serving.run(_settings("sandbox" if in_sandbox else None), _err)
+    serving.run(_settings("sandbox" if in_sandbox else None), _err)
 
 
 @app.command()
@@ -76,36 +65,33 @@ def demo(
     from civium.apps import demo as story
 
     began = monotonic()
-    with _plain_errors():
-        settings = _settings("sandbox")
-        if not client.exists():
-            raise CiviumError(f"{client} is missing: run 'make demo', which makes the public client's environment")
-        with serving.started(settings, _err) as server:
-            told = story.journey(settings.home, server.url, _out, began=began, client_python=client.absolute())
-            told = story.finish(settings.home, told, server.memory_megabytes())
-            _out.print(
-                f"Authenticated [b]{told.seconds:.1f} s[/b] after the start (budget 60 s); "
-                f"memory of everything [b]{told.memory_megabytes:.0f} MB[/b] (budget 1000 MB, summed PSS)."
-            )
-            if keep:
-                _out.print(f"Serving at {server.url} - press Ctrl-C to stop.")
-                server.wait()
+    settings = _settings("sandbox")
+    if not client.exists():
+        raise CiviumError(f"{client} is missing: run 'make demo', which makes the public client's environment")
+    with serving.started(settings, _err) as server:
+        told = story.journey(settings.home, server.url, _out, began=began, client_python=client.absolute())
+        told = story.finish(settings.home, told, server.memory_megabytes())
+        _out.print(
+            f"Authenticated [b]{told.seconds:.1f} s[/b] after the start (budget 60 s); "
+            f"memory of everything [b]{told.memory_megabytes:.0f} MB[/b] (budget 1000 MB, summed PSS)."
+        )
+        if keep:
+            _out.print(f"Serving at {server.url} - press Ctrl-C to stop.")
+            server.wait()
 
 
 @sandbox.command("up")
 def sandbox_up() -> None:
     """Start the sandbox in the background; return when it is ready."""
-    with _plain_errors():
-        settings = _settings("sandbox")
-        serving.start_background(settings, _err)
-        _out.print(f"Ready at {serving.url_of(settings)}; stop it with 'civium sandbox down'.")
+    settings = _settings("sandbox")
+    serving.start_background(settings, _err)
+    _out.print(f"Ready at {serving.url_of(settings)}; stop it with 'civium sandbox down'.")
 
 
 @sandbox.command("down")
 def sandbox_down() -> None:
     """Stop the sandbox that runs in the background."""
-    with _plain_errors():
-        serving.stop_background(_settings("sandbox"))
+    serving.stop_background(_settings("sandbox"))
 
 
 @sandbox.command("partner")
@@ -117,7 +103,7 @@ def sandbox_partner(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.relying_party import make_relying_party, write_client_files
 
-    with _plain_errors(), Platform(serving.url_of(_settings("sandbox"))) as platform:
+    with Platform(serving.url_of(_settings("sandbox"))) as platform:
         write_client_files(make_relying_party(platform, name), out)
         _out.print(f"{name} may authenticate people now; everything that its client needs is in {out}")
 
@@ -132,26 +118,25 @@ def sandbox_person(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.registration import enrol
 
-    with _plain_errors():
-        settings = _settings("sandbox")
-        with Platform(serving.url_of(settings)) as platform, _err.status("Making a person up and enrolling them ..."):
-            person = enrol(platform, settings.home, make_applicant(seed))
-        told = {
-            "rid": person.rid.reveal(),
-            "uin": person.uin.reveal(),
-            "vid": person.vid.reveal(),
-            "phone": person.applicant.phone,
-            "email": person.applicant.email,
-            "name": person.applicant.names,
-            "dateOfBirth": person.applicant.date_of_birth,
-        }
-        if as_json:
-            sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
-            return
-        table = Table(show_header=False)
-        for key, value in told.items():
-            table.add_row(key, str(value))
-        _out.print(table)
+    settings = _settings("sandbox")
+    with Platform(serving.url_of(settings)) as platform, _err.status("Making a person up and enrolling them ..."):
+        person = enrol(platform, settings.home, make_applicant(seed))
+    told = {
+        "rid": person.rid.reveal(),
+        "uin": person.uin.reveal(),
+        "vid": person.vid.reveal(),
+        "phone": person.applicant.phone,
+        "email": person.applicant.email,
+        "name": person.applicant.names,
+        "dateOfBirth": person.applicant.date_of_birth,
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        return
+    table = Table(show_header=False)
+    for key, value in told.items():
+        table.add_row(key, str(value))
+    _out.print(table)
 
 
 @app.command("doctor")
@@ -159,14 +144,13 @@ def doctor_command() -> None:
     """Check keys, expiry, clock, database, store and mail of the running installation; say each remedy."""
     from civium.apps import doctor
 
-    with _plain_errors():
-        findings = doctor.examine(_settings())
-        table = Table("", "Part", "Finding", "Remedy")
-        for finding in findings:
-            table.add_row("[green]✓" if finding.healthy else "[red]✗", finding.part, finding.found, finding.remedy)
-        _out.print(table)
-        if not all(finding.healthy for finding in findings):
-            raise typer.Exit(1)
+    findings = doctor.examine(_settings())
+    table = Table("", "Part", "Finding", "Remedy")
+    for finding in findings:
+        table.add_row("[green]✓" if finding.healthy else "[red]✗", finding.part, finding.found, finding.remedy)
+    _out.print(table)
+    if not all(finding.healthy for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -181,20 +165,23 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete all data under CIVIUM_HOME, keys included. Nothing brings them back."""
-    with _plain_errors():
-        settings = _settings()
-        if serving.running(settings):
-            raise CiviumError("the platform is running: stop it first (Ctrl-C, or 'civium sandbox down')")
-        if not yes:
-            typer.confirm(f"Delete everything under {settings.home}?", abort=True)
-        Cluster(settings.home, settings.database).erase()
-        shutil.rmtree(settings.home, ignore_errors=True)
-        _out.print(f"{settings.home} is gone.")
+    settings = _settings()
+    if serving.running(settings):
+        raise CiviumError("the platform is running: stop it first (Ctrl-C, or 'civium sandbox down')")
+    if not yes:
+        typer.confirm(f"Delete everything under {settings.home}?", abort=True)
+    Cluster(settings.home, settings.database).erase()
+    shutil.rmtree(settings.home, ignore_errors=True)
+    _out.print(f"{settings.home} is gone.")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; our own errors are one line that says what to do."""
+    try:
+        app()
+    except CiviumError as problem:
+        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

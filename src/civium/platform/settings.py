@@ -40,9 +40,8 @@ class HttpSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """PostgreSQL. Without a ``dsn`` the embedded server under the home directory is started."""
+    """The embedded PostgreSQL server under the home directory."""
 
-    dsn: SecretStr | None = None
     binaries: Path | None = None
     pool_size: int = 8
     durable: bool = True
@@ -54,7 +53,6 @@ class KeySettings(_Section):
     """The key process and what unseals its keystores."""
 
     passphrase: SecretStr | None = None
-    in_process: bool = False
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     zk_pool_size: int = 10_000
 

@@ -26,10 +26,11 @@ SECONDS = Histogram("civium_request_seconds", "Seconds from request to answer", 
 
 ALLOWED_KEYS = frozenset(
     {
-        "attempt", "attempts", "application", "child", "code", "consumer", "context", "correlation", "count", "error",
-        "event", "exit", "frames", "job", "level", "logger", "method", "milliseconds", "operation", "outcome", "path",
-        "pid", "port", "process", "reason", "reference", "route", "schema", "seconds", "signal", "socket", "stage",
-        "status", "timestamp", "topic", "version",
+        "added", "application", "attempt", "attempts", "channel", "child", "code", "consumer", "context",
+        "correlation", "count", "error", "event", "event_id", "exit", "frames", "job", "level", "logger", "method",
+        "milliseconds", "operation", "outcome", "part", "path", "pid", "port", "process", "reason", "reference",
+        "restart_seconds", "retry_seconds", "route", "schema", "seconds", "signal", "size", "socket", "stage",
+        "status", "template", "timestamp", "topic", "uid", "version", "workflow",
     }
 )  # fmt: skip
 _DIGITS = re.compile(r"\d{9,}")
