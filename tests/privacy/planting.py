@@ -425,19 +425,29 @@ class Line:
             # A flipped byte under a right hash passes the receiver and fails when it is opened.
             known = planted_applicant(self.garden, "known already", person.applicant.biometrics)
             twin = replace(person.applicant, documents=applicant.documents)
-            for case, changed in (
-                (replace(applicant, identity=broken), {}),
-                (applicant, {"sealed": flipped.sealed}),
-                (known, {}),
-                (twin, {}),
+            for case, changed, last in (
+                (replace(applicant, identity=broken), {}, "VALIDATE_PACKET"),
+                (applicant, {"sealed": flipped.sealed}, "UPLOAD_PACKET"),
+                (known, {}, "MANUAL_ADJUDICATION"),
+                (twin, {}, "MANUAL_ADJUDICATION"),
             ):
                 enrolment, packet = station.build(case)
                 packet = replace(packet, **changed)
                 station.announce(enrolment, packet, case)
                 station.upload(packet)
-                station.wait(enrolment.rid)
-                session.login_client("regproc", "mosip-regproc-client")
-                session.fails("GET", f"/idrepository/v1/identity/idvid/{self._rid(enrolment)}")
+                self._await_step(session, self._rid(enrolment), last)
+                session.fails("GET", f"/idrepository/v1/identity/idvid/{enrolment.rid.reveal()}")
+
+    def _await_step(self, session: Session, rid: str, wanted: str) -> None:
+        """Wait until the registration's last step is the ``wanted`` one, and did not end well."""
+        session.login_client("regproc", "mosip-regproc-client")
+        limit = time.monotonic() + 40
+        while True:
+            step = session.get(f"/registrationprocessor/v1/registrationtransaction/search/{rid}")[-1]
+            if step["transactionTypeCode"] == wanted and step["statusCode"] != "SUCCESS":
+                return
+            assert time.monotonic() < limit, step
+            time.sleep(0.1)
 
     def _rid(self, enrolment: Enrolment) -> str:
         return str(self.garden.plant("RID", enrolment.rid.reveal(), digests=True))
