@@ -155,6 +155,19 @@ class TestTakenAway:
         new = replace(old, key=key, certificate=second)
         new.codes_soon(surface, person.uin.reveal(), [], demographics=birth(person))
 
+    def test_revoked_certificate(self, surface, platform, person):
+        """For good: there is nothing to give back."""
+        with platform.client() as session:
+            party = make_relying_party(session, "test-revoked")
+            client = RelyingPartyClient.of(party)
+            client.codes_soon(surface, person.uin.reveal(), [], demographics=birth(person))
+            path = f"/v1/partnermanager/partners/{party.partner_id}/certificate/revoke"
+            session.call("POST", path, {"reason": "keyCompromise"})
+        seconds = client.codes_soon(surface, person.uin.reveal(), [PAIR, "IDA-MPA-002"], demographics=birth(person))
+        assert seconds < EFFECTIVE_SECONDS
+        for usage in ("kyc", "otp"):
+            assert ask(surface, client, person, usage) == [PAIR, "IDA-MPA-002"]
+
     async def test_policy_in_use_stays(self, surface, admin, victim):
         group = admin.call("POST", "/v1/policymanager/policies/group/new", {"name": "unused", "desc": "unused"})["id"]
         its_own = (await surface.installation.partners.policy(victim.policy_id)).group_id

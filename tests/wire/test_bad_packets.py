@@ -137,7 +137,7 @@ def test_for_another_centre(station, applicant, platform):
     fails(station, *station.forge(applicant, certificate=certificate), "RPR-PKU-FAILED-007", status="RESEND")
 
 
-def test_refusals_at_the_door(station, applicant):
+def test_refusals_at_the_door(station, applicant, person):  # whose packet is good, but a duplicate
     enrolment, packet = station.forge(applicant)
     before = station.failed_workflows()
     assert codes(station.send(packet.sealed, packet.file_name)) == ["RPR-PKR-001"]

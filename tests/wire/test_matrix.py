@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route, compile_path
 
 from authentication_world import certificate
 from civium.platform.http import CallerKind, Declaration, ErrorCodes, Router
-from civium.platform.http.app import Edge, create_app
+from civium.platform.http.app import DirectRoutes, Edge, create_app
 from civium.platform.permissions import GRANTS, Role
 from relying_party_client import RelyingPartyClient
 from surface import *  # noqa: F403
@@ -189,19 +189,33 @@ def undeclared(app: FastAPI) -> list[BaseRoute]:
     ]
 
 
-def product(surface: Surface, *more: Router) -> FastAPI:
+def product(surface: Surface, *more: Router) -> tuple[tuple[Route, ...], FastAPI]:
+    """Return what the product answers with: the signed routes, looked up first, and the rest."""
     edge = create_app([*surface.routers, *more], surface.installation.access, surface.settings)
     assert isinstance(edge, Edge)
-    app = edge._app
-    assert isinstance(app, FastAPI)
-    return app
+    assert isinstance(edge._app, DirectRoutes)
+    return edge._app._routes, edge._app._api
+
+
+def methods_and_paths(routes: Iterable[BaseRoute]) -> set[tuple[str, str]]:
+    found = [route for route in routes if isinstance(route, Route)]
+    return {(method, route.path) for route in found for method in route.methods or () if method != "HEAD"}
 
 
 def test_no_route_is_undeclared(surface):
-    app = product(surface)
+    direct, app = product(surface)
     assert not undeclared(app)
-    there = {(method, route.path) for route in served(app.routes) for method in route.methods}
-    assert there == {(declaration.method, declaration.path) for declaration in surface.declarations}
+    declared = {(one.method, one.path) for one in surface.declarations}
+    assert methods_and_paths(served(app.routes)) == declared
+    assert methods_and_paths(direct) == {(one.method, one.path) for one in of_kind(surface, CallerKind.SIGNED)}
+
+
+def test_no_signed_route_is_looked_up_in_place_of_a_guarded_one(surface):
+    direct, _ = product(surface)
+    assert direct
+    for declaration in surface.declarations:
+        if declaration.access.kind is not CallerKind.SIGNED:
+            assert not any(route.path_regex.match(concrete(declaration.path)) for route in direct), declaration
 
 
 def test_an_undeclared_route_would_be_seen(surface):
@@ -209,7 +223,7 @@ def test_an_undeclared_route_would_be_seen(surface):
 
     async def planted() -> None: ...
 
-    app = product(surface, router)
+    _, app = product(surface, router)
     assert not undeclared(app)
     app.add_api_route("/v1/planted/route", planted)
     app.add_route("/v1/planted/other", planted)
