@@ -127,7 +127,7 @@ async def serve(home: Path, port: int, clock: Clock) -> None:
     smtp = await _listen(
         lambda: SMTP(mailbox, enable_SMTPUTF8=True, data_size_limit=_MOST_MAIL_BYTES, loop=loop),
         port,
-        run / "catcher.port",
+        _last_port(run / "catcher.port"),
     )
     with _private_socket(run / "catcher.sock") as listening:
         server = _Server(uvicorn.Config(application(mailbox), log_config=None, access_log=False, lifespan="off"))
@@ -143,13 +143,17 @@ async def serve(home: Path, port: int, clock: Clock) -> None:
     await smtp.wait_closed()
 
 
-async def _listen(protocol: Callable[[], SMTP], port: int, note: Path) -> asyncio.Server:
+async def _listen(protocol: Callable[[], SMTP], port: int, last: int) -> asyncio.Server:
     """Listen on ``port``; for 0 on that of the catcher before this one, which the senders know, if it is free."""
     loop = asyncio.get_running_loop()
-    if port == 0 and note.exists():
+    if port == 0:
         with suppress(OSError):
-            return await loop.create_server(protocol, "127.0.0.1", int(note.read_text()))
+            return await loop.create_server(protocol, "127.0.0.1", last)
     return await loop.create_server(protocol, "127.0.0.1", port)
+
+
+def _last_port(note: Path) -> int:
+    return int(note.read_text()) if note.exists() else 0
 
 
 def _private_socket(path: Path) -> socket.socket:

@@ -19,6 +19,7 @@ from civium.identity.api import (
     PersonStatus,
     Register,
 )
+from civium.kernel import faults
 from civium.kernel.clock import Clock, iso_millis
 from civium.keys.api import IDA_PARTNER_ID, Keys, hash_modulo, id_hash
 from civium.masterdata.api import MasterData
@@ -78,6 +79,7 @@ class CredentialService:
         )
         if request.status is not RequestStatus.NEW:
             return
+        faults.point("credentials.issue.requested")
         person = await self._register.person_by_ref(event.person_ref, purpose=_PURPOSE)
         if person.status is not PersonStatus.ACTIVATED:
             await self._finish(delivery, request, RequestStatus.CANCELLED)
@@ -129,6 +131,7 @@ class CredentialService:
             if credential is not None:
                 await self._outbox.publish(transaction, credential, key=str(request.person_ref))
             await self._audit(transaction, f"credential.{status.lower()}", str(request.person_ref))
+            faults.point("credentials.issue.before-commit")
 
     async def _pass_on_status(self, delivery: Delivery, event: IdentifierStatusChanged) -> None:
         salt = await self._keys.identifier_salt(hash_modulo(event.identifier))

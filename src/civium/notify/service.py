@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from civium.kernel import faults
 from civium.kernel.clock import Clock
 from civium.kernel.errors import Rejected
 from civium.kernel.identifiers import Language
@@ -70,6 +71,7 @@ class Notifier:
             except Exception as problem:  # noqa: BLE001 - one channel's failure must not keep the other from its turn
                 problems.append(problem)
             else:
+                faults.point("notify.sent")
                 await self._store.note_sent(delivery.id, channel, self._clock.now())
                 _log.info("notification_sent", channel=channel, template=request.template)
         if problems:

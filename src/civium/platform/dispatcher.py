@@ -243,7 +243,7 @@ class Dispatcher:
         asyncio.get_running_loop().call_later(delay.total_seconds(), self._wakeup.set)
 
     async def _release_lost_leases(self) -> None:
-        """Make due at once what a session that is gone had in hand, ours too, instead of waiting for its lease to end."""
+        """Make due at once what a session that is gone had in hand, instead of waiting for its lease to end."""
         async with self._pool.acquire() as connection:
             await connection.execute(_RELEASE.format(schema=self._schema))
 

@@ -119,7 +119,6 @@ class Pipeline:
             faults.point("registration.process.validated")
             step = TransactionType.BIOGRAPHIC_VERIFICATION
             await self._compare(examined)
-            faults.point("registration.process.compared")
             step = TransactionType.UIN_GENERATOR
             await self._mint(examined.view)
             faults.point("registration.process.minted")

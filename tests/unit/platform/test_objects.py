@@ -1,5 +1,9 @@
 """The file store: whole or not at all, and never outside its directory."""
 
+import asyncio
+import signal
+import sys
+
 import pytest
 
 from civium.platform.objects import FileObjectStore, ObjectNotFound
@@ -67,7 +71,29 @@ async def test_a_failed_write_leaves_the_old_blob_and_no_rest(store, tmp_path, m
     with pytest.raises(OSError, match="no space"):
         await store.put("packets/ab", b"new")
     assert await store.get("packets/ab") == b"old"
-    assert [path.name for path in (tmp_path / "objects" / "packets").iterdir()] == ["ab"]
+    assert [path.name for path in (tmp_path / "objects").rglob("*") if path.is_file()] == ["ab"]
+
+
+_KILLED_WRITER = """
+import asyncio, pathlib, sys
+from civium.kernel import faults
+from civium.platform.objects import FileObjectStore
+faults.arm("objects.unfinished")
+asyncio.run(FileObjectStore(pathlib.Path(sys.argv[1])).put("packets/ab", b"new"))
+"""
+
+
+async def test_what_a_killed_writer_left_is_no_object_and_is_removed(store, tmp_path):
+    await store.put("packets/ab", b"old")
+    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", _KILLED_WRITER, tmp_path / "objects")
+    assert await writer.wait() == -signal.SIGKILL
+    assert await store.get("packets/ab") == b"old"
+    (rest,) = (tmp_path / "objects" / ".unfinished").iterdir()
+    assert rest.read_bytes() == b"new"
+    store.discard_unfinished()
+    assert not rest.exists()
+    await store.put("packets/ab", b"new")
+    assert await store.get("packets/ab") == b"new"
 
 
 async def test_nobody_else_may_read(store, tmp_path):
