@@ -2,7 +2,7 @@
 
 A form of a value (a *pattern*) is what would stand in the bytes: the text in an encoding, its hex or base64, a digest
 of it. Patterns are found in one pass over the data: every 6-byte window is hashed into a bit table of the patterns'
-most telling windows; only windows that hit the table are compared. Cost: about 15 ns per byte, for any number of
+most telling windows; only windows that hit the table are compared. Cost: about 50 ns per byte in all, for any number of
 patterns. What looks compressed, or like a run of hex or base64, is opened and scanned as well, up to three levels deep.
 """
 
@@ -67,15 +67,14 @@ class Scanner:
 
     def __init__(self, canaries: Iterable[Canary]) -> None:
         """Work out every pattern; raises ValueError for a value that is too short to be recognised."""
-        meanings: dict[bytes, set[tuple[str, str]]] = defaultdict(set)
+        self._meanings: dict[bytes, dict[str, str]] = defaultdict(dict)
         for canary in canaries:
             for form, pattern in forms(canary):
                 if not canary.alone and pattern.decode("latin-1") == canary.value:
                     continue
                 if len(pattern) < GRAM:
                     raise ValueError(f"{canary.name} as {form} is too short to be recognised")
-                meanings[pattern].add((canary.name, form))
-        self._meanings = dict(meanings)
+                self._meanings[pattern].setdefault(canary.name, form)
         self._windows: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         for pattern in self._meanings:
             start = max(range(len(pattern) - GRAM + 1), key=lambda at: len(set(pattern[at : at + GRAM])))
@@ -107,7 +106,7 @@ class Scanner:
         if len(data) < GRAM:
             return
         for pattern in self._found(data):
-            for canary, form in self._meanings[pattern]:
+            for canary, form in self._meanings[pattern].items():
                 yield Hit(canary, form, place)
         if levels:
             for how, inner in _opened(data):

@@ -15,6 +15,8 @@ import pytest
 
 from privacy.scanner import Canary, Scanner
 
+pytestmark = pytest.mark.canary
+
 NAME, ARABIC, UIN, LONG, KEY, OTP = (
     "Quillfeather",
     "زمرداوي",
