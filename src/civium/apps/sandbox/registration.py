@@ -34,6 +34,7 @@ CENTRE, MACHINE = "10001", "10001"
 SUPERVISOR = "110012"
 MACHINE_KEY_FILE = "machine.pem"
 REGISTERED = "UIN_GENERATED"
+AWAITS_PEOPLE = "AWAITS_PEOPLE"
 _FINISHED = {REGISTERED, "REJECTED", "REREGISTER", "RESEND", "REPROCESS_FAILED"}
 _DEVICE_TYPES = {
     Modality.FINGER: ("Finger", "Slap"),
@@ -102,15 +103,28 @@ class RegistrationStation:
         return str(found[0]["statusCode"])
 
     def wait(self, rid: RID, *, seconds: float = 60.0, poll: Callable[[str], None] | None = None) -> str:
-        """Follow the registration until it is finished or the time is up; returns the last status word."""
+        """Follow the registration until it is finished or the time is up; returns the last status word.
+
+        :data:`AWAITS_PEOPLE` is our word for a possible duplicate, which an adjudicator must decide.
+        """
+        self._platform.login_client("resident", "mosip-resident-client")
         limit = monotonic() + seconds
         while True:
             status = self.status(rid)
+            if status not in _FINISHED and self._awaits_people(rid):
+                status = AWAITS_PEOPLE
             if poll is not None:
                 poll(status)
-            if status in _FINISHED or monotonic() > limit:
+            if status in {*_FINISHED, AWAITS_PEOPLE} or monotonic() > limit:
                 return status
             time.sleep(0.1)
+
+    def _awaits_people(self, rid: RID) -> bool:
+        try:
+            steps = self._platform.get(f"/registrationprocessor/v1/registrationtransaction/search/{rid.reveal()}")
+        except CallFailed:
+            return False
+        return any(step["transactionTypeCode"] in {"MANUAL_ADJUDICATION", "VERIFICATION"} for step in steps)
 
     def _certificate(self) -> x509.Certificate:
         answer = self._platform.get(
