@@ -1,5 +1,6 @@
 """Access tokens: RS256 JWTs of the shape that Keycloak gives, signed by the key process and checked here."""
 
+import asyncio
 import json
 import secrets
 from collections import OrderedDict
@@ -96,6 +97,7 @@ class TokenReader:
         self._sandbox = sandbox
         self._public: dict[str, RSAKey] = {}
         self._looked = float("-inf")
+        self._looking = asyncio.Lock()
         self._seen: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
     async def read(self, token: str) -> VerifiedToken:
@@ -132,16 +134,23 @@ class TokenReader:
         )
 
     async def _key(self, kid: str) -> RSAKey:
-        if kid not in self._public and monotonic() - self._looked > KEY_REFRESH_SECONDS:
-            self._looked = monotonic()
-            self._public = {
-                certificate.key_id: RSAKey.import_key(_public_pem(certificate))
-                for certificate in await self._keys.certificates(ACCESS_TOKENS)
-            }
+        if kid not in self._public:
+            # Those who come while another looks wait for what it finds.
+            async with self._looking:
+                await self._look(kid)
         key = self._public.get(kid)
         if key is None:
             raise Unauthenticated
         return key
+
+    async def _look(self, kid: str) -> None:
+        if kid in self._public or monotonic() - self._looked <= KEY_REFRESH_SECONDS:
+            return
+        self._looked = monotonic()
+        self._public = {
+            certificate.key_id: RSAKey.import_key(_public_pem(certificate))
+            for certificate in await self._keys.certificates(ACCESS_TOKENS)
+        }
 
 
 def _public_pem(certificate: Certificate) -> bytes:

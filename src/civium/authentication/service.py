@@ -4,6 +4,7 @@ Invariants: an answer is released only after its record is committed; a use of a
 and the record of the answer are one write; a request that was answered is never answered again.
 """
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,8 @@ class _Case:
     party: RelyingParty
     individual: Individual
     identity: bytes = field(repr=False)
+    otp_mac: bytes = field(repr=False)
+    """The keyed hash of the OTP that was presented, of an empty one if none was."""
     replay_key: bytes = field(repr=False)
     transaction_id: str
     at: datetime
@@ -160,12 +163,17 @@ class AuthenticationService:
         else:
             individual = validation.check_authentication(body, opened.block, opened.claims, opened.factors, rules)
         transaction_id = body.transaction_id or ""
+        identity, otp_mac = await asyncio.gather(
+            self._identity(individual, snapshot),
+            self._otp_mac(individual, transaction_id, OTP(opened.block.otp or "")),
+        )
         case = _Case(
             usage=usage,
             opened=opened,
             party=party,
             individual=individual,
-            identity=await self._identity(individual, snapshot),
+            identity=identity,
+            otp_mac=otp_mac,
             replay_key=_replay_key(party, transaction_id, call.body),
             transaction_id=transaction_id,
             at=at,
@@ -224,15 +232,17 @@ class AuthenticationService:
         rules = case.party.policy.rules
         kyc_names = kyc.stored_attributes(rules.kyc_attributes) if case.usage is Usage.KYC else frozenset()
         wanted = demographics.needed(case.opened.claims) | kyc_names | notices.CONTACT | {notices.BIRTH}
-        clear = await self._decrypted(case, await self._people.demographics(person), wanted)
+        clear, token = await asyncio.gather(
+            self._decrypted(case, await self._people.demographics(person), wanted), self._token(case, person)
+        )
         verdict = otp.Verdict(None, None)
         refused = self._filtered(case, found, clear)  # 4
         if not refused and Factor.OTP in case.opened.factors:  # 5
-            verdict = await self._judge_otp(case, found)
+            verdict = self._judge_otp(case, found)
             refused = (verdict.refusal,) if verdict.refusal else ()
         if not refused and Factor.DEMO in case.opened.factors:
             refused = tuple(self._mismatches(case, clear))
-        answer = None if refused else await self._success(case, person, clear)
+        answer = None if refused else await self._success(case, person, clear, token)
         notice = notices.authentication_notice(
             clear,
             case.individual,
@@ -273,16 +283,16 @@ class AuthenticationService:
         locked = locks.refusal_of_factors(case.opened.factors, found.locked)
         return (locked,) if locked else ()
 
-    async def _judge_otp(self, case: _Case, found: Found) -> otp.Verdict:
+    def _judge_otp(self, case: _Case, found: Found) -> otp.Verdict:
         attempt = otp.Attempt(
-            mac=await self._otp_mac(case, OTP(case.opened.block.otp or "")),
+            mac=case.otp_mac,
             id_type=case.individual.type.value,
             partner_id=case.party.partner.id,
         )
         return otp.judge(attempt, found.otp_request, found.otp, case.at, self._settings)
 
-    async def _otp_mac(self, case: _Case, given: OTP) -> bytes:
-        material = otp.material(case.individual.identifier.reveal(), case.transaction_id, given)
+    async def _otp_mac(self, individual: Individual, transaction_id: str, given: OTP) -> bytes:
+        material = otp.material(individual.identifier.reveal(), transaction_id, given)
         return await self._sealer.keyed_hash(otp.OTP_HASH, material)
 
     @staticmethod
@@ -292,8 +302,7 @@ class AuthenticationService:
         except Rejected as problem:
             return [problem]
 
-    async def _success(self, case: _Case, person: Person, clear: Mapping[str, str]) -> Answer:
-        token = await self._token(case, person)
+    async def _success(self, case: _Case, person: Person, clear: Mapping[str, str], token: str) -> Answer:
         if case.usage is Usage.AUTH:
             return AuthAnswer(auth_status=True, auth_token=token)
         certificate = case.party.partner.certificate
@@ -343,7 +352,9 @@ class AuthenticationService:
         if otp.is_frozen(found.otp, case.at, self._settings):  # 5
             return _Outcome((otp.frozen(self._settings),), token_hash=token_hash)
         fresh = OTP(f"{secrets.randbelow(10**OTP_DIGITS):0{OTP_DIGITS}d}")  # 6
-        state = otp.issued(await self._otp_mac(case, fresh), found.otp, case.at, self._settings)  # 7
+        state = otp.issued(
+            await self._otp_mac(case.individual, case.transaction_id, fresh), found.otp, case.at, self._settings
+        )  # 7
         message = notices.otp_message(  # 8
             clear,
             case.individual,

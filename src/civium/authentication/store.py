@@ -191,10 +191,12 @@ WITH remembered AS (
     INSERT INTO outbox_auth.outbox (id, topic, key, at, payload)
     SELECT * FROM unnest($22::uuid[], $23::text[], $24::text[], $25::timestamptz[], $26::bytea[])
 )
-SELECT (SELECT count(*) FROM otp) AS otp,
-       (SELECT count(*) FROM used_head) + (SELECT count(*) FROM spent_head) AS consumed,
-       pg_notify('outbox_auth', '')
+SELECT pg_notify('outbox_auth', ''), 1 / (
+    (SELECT count(*) FROM otp) = ($13::int IS NOT NULL)::int
+    AND (SELECT count(*) FROM used_head) + (SELECT count(*) FROM spent_head) = ($19::int IS NOT NULL)::int
+)::int
 """
+"""One statement is one transaction without a BEGIN and a COMMIT to send: a change to undo it all is an error in it."""
 
 
 class AuthenticationStore:
@@ -227,42 +229,40 @@ class AuthenticationStore:
         consumption: Consumption | None,
         outbox: Sequence[OutboxRow],
     ) -> None:
-        """Write an authentication and all its consequences, or nothing. One statement in one transaction.
+        """Write an authentication and all its consequences, or nothing. One round trip.
 
         ``otp`` is the new state, its version one more than the one that was read. Raises Replayed, and Changed when
         the OTP or the identity is not at the version that was read.
         """
         columns: tuple[Sequence[object], ...] = tuple(zip(*outbox, strict=True)) or ((), (), (), (), ())
+        faults.point("authentication.before-commit")
         try:
-            async with self._db.transaction() as tx:
-                row = await tx.fetch_row(
-                    _RECORD,
-                    replay_key,
-                    record.responded_at,
-                    record.id,
-                    record.requested_at,
-                    record.transaction_id,
-                    record.type_codes,
-                    record.succeeded,
-                    record.comment,
-                    record.id_type,
-                    record.identity,
-                    record.token_hash,
-                    record.partner_id,
-                    *(
-                        (otp.version, otp.mac, otp.status, otp.expires_at, otp.failures, otp.frozen_at)
-                        if otp
-                        else (None,) * 6
-                    ),
-                    *((consumption.version, consumption.token, consumption.head) if consumption else (None,) * 3),
-                    *columns,
-                )
-                assert row is not None
-                if row["otp"] != (otp is not None) or row["consumed"] != (consumption is not None):
-                    raise Changed("the OTP or the identity changed meanwhile")
-                faults.point("authentication.before-commit")
+            await self._db.execute(
+                _RECORD,
+                replay_key,
+                record.responded_at,
+                record.id,
+                record.requested_at,
+                record.transaction_id,
+                record.type_codes,
+                record.succeeded,
+                record.comment,
+                record.id_type,
+                record.identity,
+                record.token_hash,
+                record.partner_id,
+                *(
+                    (otp.version, otp.mac, otp.status, otp.expires_at, otp.failures, otp.frozen_at)
+                    if otp
+                    else (None,) * 6
+                ),
+                *((consumption.version, consumption.token, consumption.head) if consumption else (None,) * 3),
+                *columns,
+            )
         except asyncpg.UniqueViolationError:
             raise Replayed("the request was answered before") from None
+        except asyncpg.DivisionByZeroError:
+            raise Changed("the OTP or the identity changed meanwhile") from None
 
     async def forget_replays(self, before: datetime) -> int:
         """Delete what needs no remembering any more; returns how many rows."""

@@ -5,6 +5,8 @@ import binascii
 import hashlib
 import json
 
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+
 
 def b64u(data: bytes) -> str:
     """Return base64url without padding, what every encoder of the platform writes."""
@@ -21,10 +23,9 @@ def unb64(text: str | bytes) -> bytes:
 
     Raises ValueError for anything else.
     """
-    raw = text.encode() if isinstance(text, str) else text
-    raw = raw.rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")
+    raw = (text.encode() if isinstance(text, str) else text).rstrip(b"=").translate(_STANDARD)
     try:
-        return base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+        return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
     except binascii.Error as problem:
         raise ValueError("not base64") from problem
 

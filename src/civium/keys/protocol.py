@@ -273,6 +273,7 @@ class FrameProtocol(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._outgoing: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
@@ -300,13 +301,23 @@ class FrameProtocol(asyncio.Protocol):
         raise NotImplementedError
 
     def send(self, message: Message) -> None:
-        """Queue a message; does nothing on a closed connection. Raises ValueError when it is too large."""
+        """Queue a message; does nothing on a closed connection. Raises ValueError when it is too large.
+
+        What is queued in one turn of the event loop goes out with one system call.
+        """
         if self.transport is None or self.transport.is_closing():
             return
         body = msgspec.msgpack.encode(message)
         if len(body) > MAX_FRAME_BYTES:
             raise ValueError("too large for the key process")
-        self.transport.write(len(body).to_bytes(LENGTH_BYTES, "big") + body)
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing += len(body).to_bytes(LENGTH_BYTES, "big"), body
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(b"".join(outgoing))
 
     def abort(self) -> None:
         """End the connection at once."""

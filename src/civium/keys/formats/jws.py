@@ -6,6 +6,7 @@ A verified signature says only that the holder of the certificate's key signed: 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -98,7 +99,8 @@ def verify(
     return VerifiedJws(covered, signer, members.get("kid"))
 
 
-def _header_members(segment: str) -> dict[str, Any]:
+@lru_cache(KEPT_CERTIFICATES)
+def _header_members(segment: str) -> Mapping[str, Any]:
     try:
         members = json.loads(unb64_or(SignatureInvalid, segment), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
@@ -119,7 +121,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _signer(members: dict[str, Any], expected: x509.Certificate | None) -> x509.Certificate:
+def _signer(members: Mapping[str, Any], expected: x509.Certificate | None) -> x509.Certificate:
     chain = members.get("x5c")
     if chain is None:
         if expected is None:

@@ -27,6 +27,8 @@ from civium.keys.formats.primitives import (
 
 INDEX_SIZE = 4
 MAX_INDEX = 2**31 - 1
+_INDEX_CHARACTERS = 8
+"""Of base64: whole groups that hold the index."""
 _DATA_AT = INDEX_SIZE + NONCE_SIZE + AAD_SIZE
 
 
@@ -55,8 +57,11 @@ def _seal_value(derived_key: bytes, index: int, value: str, nonce: bytes, aad: b
 
 
 def value_index(sealed: str) -> int:
-    """Return the index of the pool key that an attribute was sealed with; raises DecryptionFailed."""
-    return _index_of(_value_bytes(sealed))
+    """Return the index of the pool key that an attribute was sealed with; raises DecryptionFailed.
+
+    Reads no further than the index: the rest is checked when the attribute is opened.
+    """
+    return _index_of(unb64_or(DecryptionFailed, sealed[:_INDEX_CHARACTERS]))
 
 
 def decrypt_value(derived_key: bytes, sealed: str) -> str:
@@ -74,13 +79,17 @@ def decrypt_value(derived_key: bytes, sealed: str) -> str:
 
 def _value_bytes(sealed: str) -> bytes:
     raw = unb64_or(DecryptionFailed, sealed)
-    if len(raw) < _DATA_AT + TAG_SIZE or _index_of(raw) < 0:
+    _index_of(raw)
+    if len(raw) < _DATA_AT + TAG_SIZE:
         raise DecryptionFailed("no sealed attribute")
     return raw
 
 
 def _index_of(raw: bytes) -> int:
-    return int.from_bytes(raw[:INDEX_SIZE], "big", signed=True)
+    index = int.from_bytes(raw[:INDEX_SIZE], "big", signed=True)
+    if len(raw) < INDEX_SIZE or index < 0:
+        raise DecryptionFailed("no sealed attribute")
+    return index
 
 
 def encrypted_random_key(receivers: Iterable[x509.Certificate], pool_key: bytes) -> str:
