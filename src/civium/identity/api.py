@@ -81,6 +81,10 @@ class Register(Protocol):
         """Open a record by its registration id. Raises Rejected IDR-IDC-007."""
         ...
 
+    async def has_registration(self, rid: RID) -> bool:
+        """Tell whether a registration became a person; opens nothing. Raises IntegrityError when that was changed."""
+        ...
+
     async def create_vid(self, uin: UIN, kind: VidType, *, actor: str) -> IssuedVid:
         """Issue a virtual ID by the VID policy. Raises Rejected IDR-VID-003, -004, IDR-IDC-007."""
         ...

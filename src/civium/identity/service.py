@@ -222,6 +222,10 @@ class RegisterService:
         """Open a record by a registration id, current or older (see the Protocol)."""
         return await self._person(await self._records.by_rid(rid), purpose)
 
+    async def has_registration(self, rid: RID) -> bool:
+        """Tell whether a registration became a person (see the Protocol)."""
+        return await self._records.of_registration(await self._vault.rid_hash(rid)) is not None
+
     async def create_vid(self, uin: UIN, kind: VidType, *, actor: str) -> IssuedVid:
         """Issue a virtual ID (see the Protocol)."""
         return await self._vids.create(uin, kind, actor=actor)

@@ -21,7 +21,7 @@ from civium.identity.api import NewPerson, Register
 from civium.kernel import faults
 from civium.kernel.clock import Clock, iso_millis
 from civium.kernel.encoding import sha256
-from civium.kernel.errors import Rejected, RejectedMany
+from civium.kernel.errors import IntegrityError, Rejected, RejectedMany
 from civium.kernel.identifiers import RID, CentreId, MachineId
 from civium.keys.api import Keys, client_crypto, packet_key
 from civium.masterdata.api import NEW_PACKET, Centre, IdentityMapping, Machine, MasterData, Operator
@@ -35,7 +35,7 @@ from civium.registration import domain, stages
 from civium.registration.domain import Finding, Status, TransactionType
 from civium.registration.service import RID_PURPOSE, rid_place
 from civium.registration.stages import Case
-from civium.registration.store import Enlisted, Lease, LeaseLost, Store
+from civium.registration.store import Enlisted, Lease, LeaseLost, Store, SyncRow
 
 _log = structlog.get_logger(__name__)
 
@@ -157,10 +157,7 @@ class Pipeline:
         return _Examined(view, mapping, probe, place)
 
     async def _open(self, lease: Lease) -> PacketView:
-        sync = lease.sync
-        rid = RID(
-            (await self._sealer.unseal(RID_PURPOSE, rid_place(sync.packet_hash, sync.version), sync.rid_box)).decode()
-        )
+        rid = await self._rid(lease.sync)
         sealed = await self._objects.get(lease.object_name)
         if not hmac.compare_digest(sha256(sealed), lease.checksum):
             raise _Ends([domain.IN_SECURE_ZONE, domain.CHECKSUM_DIFFERS])
@@ -170,7 +167,7 @@ class Pipeline:
         try:
             return await open_packet(
                 sealed,
-                PacketClaim(rid, lease.process, sync.reference),
+                PacketClaim(rid, lease.process, lease.sync.reference),
                 keys=self._keys,
                 key=packet_key(rid.centre, rid.machine),
                 machine_key=client_crypto.parse_public_key(machine.sign_public_key),
@@ -179,6 +176,10 @@ class Pipeline:
             finding = stages.refusal(problem)
             stored = [] if finding.type is domain.STORED.type else [domain.STORED]
             raise _Ends([domain.IN_SECURE_ZONE, *stored, finding]) from None
+
+    async def _rid(self, sync: SyncRow) -> RID:
+        place = rid_place(sync.packet_hash, sync.version)
+        return RID((await self._sealer.unseal(RID_PURPOSE, place, sync.rid_box)).decode())
 
     async def _case(self, view: PacketView, lease: Lease, mapping: IdentityMapping) -> Case:
         identity = {name: value for name, value in view.identity.items() if name != _UIN}
@@ -303,17 +304,29 @@ class Pipeline:
             faults.point("registration.process.before-commit")
 
     async def _end(self, lease: Lease, findings: Sequence[Finding], matched: Sequence[uuid.UUID]) -> None:
-        """Write the end of a packet that gets no UIN now. It stays in the store and can be restarted."""
+        """Write the end of a packet that gets no UIN now. It stays in the store and can be restarted.
+
+        A person whom an earlier attempt made stays among those that later registrations are compared with.
+        """
         last, now = findings[-1], self._clock.now()
         status = last.ends or Status.FAILED
+        is_person = await self._is_person(lease)
         async with self._database.transaction() as transaction:
             await self._store.fence(transaction, lease)
             await self._store.record(transaction, lease.workflow_id, findings, status, now)
             await self._store.unqueue(transaction, lease.workflow_id)
-            await self._store.strike(transaction, lease.workflow_id)
+            if not is_person:
+                await self._store.strike(transaction, lease.workflow_id)
             if matched:
                 await self._store.ask_adjudication(transaction, lease.workflow_id, matched, findings[-2].type, now)
             await self._audit(transaction, lease, f"registration.packet.{status.lower()}", last)
+
+    async def _is_person(self, lease: Lease) -> bool:
+        """Tell whether the registration became a person; yes when what says so was changed."""
+        try:
+            return await self._register.has_registration(await self._rid(lease.sync))
+        except IntegrityError:
+            return True
 
     async def _interrupt(self, lease: Lease, step: TransactionType) -> None:
         """Put a packet back, or give it up after too many attempts."""

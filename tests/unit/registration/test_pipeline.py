@@ -277,6 +277,24 @@ class TestTechnicalTrouble:
         await office.work()
         assert await office.status(enrolment.rid, external=True) == "UIN_GENERATED"
 
+    async def test_a_person_of_an_interrupted_packet_stays_comparable(self, office, killed_at):
+        """The register has the person already; the packet then fails for another reason, and is given up."""
+        first, second = enrolment_of(), enrolment_of("Zohra Other", hand(1, 1))
+        await office.bring(first)
+        killed_at("registration.process.minted")
+        with pytest.raises(_Killed):
+            await office.work()
+        [blob] = office.blobs()
+        blob.write_bytes(b"changed")
+        office.clock.advance(timedelta(minutes=6))
+        await office.work()
+        assert (await office.workflow(first.rid))["status"] == "FAILED"
+
+        await office.bring(second)
+        await office.work()
+        assert (await office.workflow(second.rid))["status"] == "PAUSED"
+        assert len(await office.db.as_owner("SELECT * FROM identity.person")) == 1
+
     async def test_a_worker_that_lost_its_lease_writes_nothing(self, office):
         enrolment = enrolment_of()
         await office.bring(enrolment)
