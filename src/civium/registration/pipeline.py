@@ -40,7 +40,10 @@ from civium.registration.store import Enlisted, Lease, LeaseLost, Store, SyncRow
 _log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=5)
-"""How long one packet may take; after it, another worker takes over. At once, when this one dies."""
+"""How long one packet, or one page of its comparison, may take; after it, another worker takes over.
+
+At once, when this one dies.
+"""
 GALLERY_PAGE = 256
 """Candidates that are open in memory at once."""
 FINGERS_PURPOSE = "registration/fingers"
@@ -118,7 +121,7 @@ class Pipeline:
             examined = await self._examine(lease)
             faults.point("registration.process.validated")
             step = TransactionType.BIOGRAPHIC_VERIFICATION
-            await self._compare(examined)
+            await self._compare(lease, examined)
             step = TransactionType.UIN_GENERATOR
             await self._mint(examined.view)
             faults.point("registration.process.minted")
@@ -224,7 +227,7 @@ class Pipeline:
 
     # --- compare
 
-    async def _compare(self, examined: _Examined) -> None:
+    async def _compare(self, lease: Lease, examined: _Examined) -> None:
         """Compare with every earlier registration (section 6.1, 6.2); ends the processing at a possible duplicate.
 
         Same demographic data alone is no duplicate when the fingers tell two persons apart. Where no finger can be
@@ -233,7 +236,7 @@ class Pipeline:
         same = examined.place.same_demographics
         hits: list[uuid.UUID] = []
         undecided: list[uuid.UUID] = []
-        async for workflow_id, score in self._scores(examined):
+        async for workflow_id, score in self._scores(lease, examined):
             if score is None and workflow_id in same:
                 undecided.append(workflow_id)
             elif score is not None and score >= MATCH_THRESHOLD:
@@ -248,8 +251,11 @@ class Pipeline:
         if not examined.probe:
             raise _Ends([domain.DEMOGRAPHICS_UNIQUE, domain.AWAITS_VERIFICATION])
 
-    async def _scores(self, examined: _Examined) -> AsyncIterator[tuple[uuid.UUID, int | None]]:
-        """Yield each earlier registration with the best score of a common finger; None where there is none."""
+    async def _scores(self, lease: Lease, examined: _Examined) -> AsyncIterator[tuple[uuid.UUID, int | None]]:
+        """Yield each earlier registration with the best score of a common finger; None where there is none.
+
+        Renews the lease with each full page: a large register takes longer than one lease. Raises LeaseLost.
+        """
         after = 0
         while page := await self._store.candidates(after=after, before=examined.place.seq, count=GALLERY_PAGE):
             after = page[-1].seq
@@ -265,6 +271,8 @@ class Pipeline:
             scores = await self._matcher.best_score(examined.probe, gallery) if examined.probe else [0] * len(page)
             for candidate, fingers, score in zip(page, gallery, scores, strict=True):
                 yield candidate.workflow_id, score if fingers.keys() & examined.probe.keys() else None
+            if len(page) == GALLERY_PAGE:
+                await self._store.renew(lease, self._clock.now() + LEASE)
 
     # --- mint and finish
 

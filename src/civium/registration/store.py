@@ -198,6 +198,17 @@ class Store:
         if held is None:
             raise LeaseLost
 
+    async def renew(self, lease: Lease, until: datetime) -> None:
+        """Keep a packet for longer; raises LeaseLost. One round trip."""
+        tag = await self._database.execute(
+            "UPDATE registration.work SET due_at = $3 WHERE workflow_id = $1 AND lease = $2",
+            lease.workflow_id,
+            lease.token,
+            until,
+        )
+        if not tag.endswith(" 1"):
+            raise LeaseLost
+
     async def record(
         self,
         transaction: Transaction,

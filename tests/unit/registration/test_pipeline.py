@@ -13,6 +13,7 @@ from civium.kernel import faults
 from civium.notify.api import NotificationRequested
 from civium.platform.database import record_statements
 from civium.platform.sealing import Place
+from civium.registration import pipeline
 from civium.registration.store import LeaseLost
 from packet_fixtures import rsa_key
 from registration_fixtures import enrolment_of, hand, without
@@ -244,6 +245,19 @@ async def test_a_packet_whose_object_was_changed(office):
     assert await office.last_step(enrolment.rid) == ("UPLOAD_PACKET", "FAILED", "RPR-PKU-FAILED-005")
 
 
+class _SlowMatcher:
+    """Takes three minutes for each page; calls ``meanwhile`` then."""
+
+    def __init__(self, matcher, clock):
+        self._matcher, self._clock = matcher, clock
+        self.templates = matcher.templates
+
+    async def best_score(self, probe, gallery):
+        self._clock.advance(timedelta(minutes=3))
+        await self.meanwhile()
+        return await self._matcher.best_score(probe, gallery)
+
+
 class TestTechnicalTrouble:
     async def test_is_tried_again_and_nothing_is_lost(self, office):
         enrolment = enrolment_of()
@@ -298,15 +312,34 @@ class TestTechnicalTrouble:
     async def test_a_worker_that_lost_its_lease_writes_nothing(self, office):
         enrolment = enrolment_of()
         await office.bring(enrolment)
-        pipeline = office.module.jobs[0].run.__self__
-        stale = await pipeline._store.lease(office.clock.now(), timedelta(minutes=5))
+        engine = office.module.jobs[0].run.__self__
+        stale = await engine._store.lease(office.clock.now(), timedelta(minutes=5))
         office.clock.advance(timedelta(minutes=6))
         assert await office.work() == 1
         before = await office.steps(enrolment.rid)
         with pytest.raises(LeaseLost):
-            await pipeline._process(stale)
+            await engine._process(stale)
         assert await office.steps(enrolment.rid) == before
         assert await office.status(enrolment.rid, external=True) == "UIN_GENERATED"
+
+    async def test_a_long_comparison_keeps_its_lease(self, office, monkeypatch):
+        for number in (1, 2, 3):
+            await office.bring(enrolment_of(f"Person {number}", hand(number)))
+            await office.work()
+        last = enrolment_of("Person 4", hand(4))
+        await office.bring(last)
+        engine = office.module.jobs[0].run.__self__
+        monkeypatch.setattr(pipeline, "GALLERY_PAGE", 1)
+        monkeypatch.setattr(engine, "_matcher", _SlowMatcher(engine._matcher, office.clock))
+        others = []
+
+        async def another_worker():
+            others.append(await engine._store.lease(office.clock.now(), timedelta(minutes=5)))
+
+        engine._matcher.meanwhile = another_worker
+        assert await engine.run() == 1
+        assert others == [None, None, None]
+        assert await office.status(last.rid, external=True) == "UIN_GENERATED"
 
     async def test_two_workers_never_take_the_same_packet(self, office):
         enrolments = [enrolment_of(f"Person {number}", hand(number)) for number in (1, 2)]
