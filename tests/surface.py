@@ -119,12 +119,16 @@ class Surface:
         return str(self.ask("POST", CLIENT_LOGIN, json=envelope(proof)).headers["authorization"])
 
     async def stored(self) -> dict[str, str]:
-        """Return a digest of every table that a refused caller must not change."""
+        """Return a digest of every table that a refused caller must not change.
+
+        Without the table of refused replays, which a background job clears by the clock.
+        """
         connection = await asyncpg.connect(Cluster(self.settings.home, self.settings.database).dsn(OWNER).reveal())
         try:
             tables = await connection.fetch(
                 "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname NOT IN "
-                "('pg_catalog', 'information_schema', 'access', 'audit', 'outbox_core', 'outbox_auth', 'platform')"
+                "('pg_catalog', 'information_schema', 'access', 'audit', 'outbox_core', 'outbox_auth', 'platform') "
+                "AND (schemaname, tablename) <> ('authentication', 'replay')"
             )
             return {
                 name: await connection.fetchval(
