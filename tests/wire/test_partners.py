@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from civium.keys.wiring import build_trust
 from civium.partners.api import CertificateAuthorityAdded, PartnersChanged
+from civium.partners.store import PartnerStore
 from civium.partners.wiring import build
 from civium.platform.http import Caller
 from civium.platform.http.access import Unauthenticated
@@ -332,6 +333,30 @@ async def test_a_certificate_of_another_organisation_is_refused(api, pki):
     path = "/v1/partnermanager/partners/certificate/upload"
     assert await api.code("POST", path, upload_) == "KER-PCM-008"
     assert (await api.ok("GET", "/v1/partnermanager/partners/clinic"))["status"] == "InProgress"
+
+
+async def test_a_deactivated_partner_does_not_activate_itself_by_an_upload(api, pki, db, sealer_core):
+    await relying_party(api, pki)
+    await api.ok("PATCH", "/v1/partnermanager/partners/clinic", {"status": "De-active"})
+    await upload(api, pki)
+    read = await api.ok("GET", "/v1/partnermanager/partners/clinic")
+    assert (read["status"], read["isActive"]) == ("approved", False)
+    updated = [event for event in await events(db, sealer_core, PartnersChanged) if event.name == "PARTNER_UPDATED"]
+    assert updated[-1].partner.status == "DEACTIVE"
+
+
+async def test_an_upload_at_the_same_time_does_not_undo_a_deactivation(api, pki, monkeypatch):
+    await relying_party(api, pki)
+    begin = PartnerStore.lock_partner
+
+    async def deactivated_meanwhile(self, tx, id):
+        monkeypatch.setattr(PartnerStore, "lock_partner", begin)
+        await api.ok("PATCH", "/v1/partnermanager/partners/clinic", {"status": "De-active"})
+        return await begin(self, tx, id)
+
+    monkeypatch.setattr(PartnerStore, "lock_partner", deactivated_meanwhile)
+    await upload(api, pki)
+    assert not (await api.ok("GET", "/v1/partnermanager/partners/clinic"))["isActive"]
 
 
 async def test_a_revoked_certificate_is_taken_back_and_not_taken_again(api, pki, db, sealer_core):

@@ -215,18 +215,21 @@ class Partners:
         return status
 
     async def add_certificate(self, partner_id: str, pem: str, domain: str, caller: Caller) -> PartnerCertificate:
-        """Take a partner's leaf in: checked, re-signed, stored; the partner becomes approved and active.
+        """Take a partner's leaf in: checked, re-signed, stored; a new partner becomes approved and active.
 
-        The answer's ``signed_chain_p7b`` is PEM-armoured PKCS#7 here, as partner management gives it.
+        One that was deactivated stays so: who uploads is the partner, who activates the administrator. The answer's
+        ``signed_chain_p7b`` is PEM-armoured PKCS#7 here, as partner management gives it.
         """
         partner = await self.partner(partner_id, caller)
         certificate = await self._trust.register_partner(pem, partner.organisation, domain)
         anchors = await self._trust.anchors(domain)
-        approved = replace(
-            partner, status="approved", active=True, certificate_id=certificate.certificate_id,
-            signed_pem=certificate.signed_pem, original_pem=certificate.original_pem,
-        )  # fmt: skip
         async with self._db.transaction() as tx:
+            stored = await self._store.lock_partner(tx, partner.id)
+            approved = replace(
+                stored, status="approved", active=stored.active or stored.status != "approved",
+                certificate_id=certificate.certificate_id, signed_pem=certificate.signed_pem,
+                original_pem=certificate.original_pem,
+            )  # fmt: skip
             await self._store.save_partner(tx, approved)
             await self._publish(
                 tx, PartnersChanged(name="PARTNER_UPDATED", partner=_partner_data(approved)), partner.id
@@ -253,12 +256,15 @@ class Partners:
         """Activate or deactivate a partner; returns the message of the wire."""
         partner = await self.partner(partner_id, caller)
         wanted = _status(status, Rejected("PMS_PM_058", "Status should be either Active or De-Active"))
-        if wanted and partner.signed_pem is None:
-            raise Rejected("PMS_PRT_108", "Certficate is not uploaded for the given partner.Cannot activate the same.")
-        if not wanted and not partner.active:
-            raise Rejected("PMS_PM_063", "The selected partner has already been deactivated.")
-        changed = replace(partner, active=wanted)
         async with self._db.transaction() as tx:
+            stored = await self._store.lock_partner(tx, partner.id)
+            if wanted and stored.signed_pem is None:
+                raise Rejected(
+                    "PMS_PRT_108", "Certficate is not uploaded for the given partner.Cannot activate the same."
+                )
+            if not wanted and not stored.active:
+                raise Rejected("PMS_PM_063", "The selected partner has already been deactivated.")
+            changed = replace(stored, active=wanted)
             await self._store.save_partner(tx, changed)
             await self._publish(tx, PartnersChanged(name="PARTNER_UPDATED", partner=_partner_data(changed)), partner.id)
             await self._audit(tx, "partners.partner.status", caller, partner.id)
@@ -274,8 +280,9 @@ class Partners:
             raise Rejected("PMS_PMP_052", "Partner Certificate not available")
         for pem in {partner.signed_pem, partner.original_pem}:
             await self._trust.revoke(pem, reason)
-        changed = replace(partner, certificate_id=None, signed_pem=None, original_pem=None)
         async with self._db.transaction() as tx:
+            stored = await self._store.lock_partner(tx, partner.id)
+            changed = replace(stored, certificate_id=None, signed_pem=None, original_pem=None)
             await self._store.save_partner(tx, changed)
             await self._publish(tx, PartnersChanged(name="PARTNER_UPDATED", partner=_partner_data(changed)), partner.id)
             await self._audit(tx, "partners.certificate.revoked", caller, partner.id)

@@ -125,6 +125,12 @@ class PartnerStore:
         row = await self._db.fetch_row(f"SELECT {_PARTNER} FROM partners.partner WHERE id = $1", id)
         return _partner(row) if row else None
 
+    async def lock_partner(self, tx: Transaction, id: str) -> Partner:
+        """Return a partner that exists and hold its row until the transaction ends."""
+        row = await tx.fetch_row(f"SELECT {_PARTNER} FROM partners.partner WHERE id = $1 FOR UPDATE", id)
+        assert row is not None, "partners are never deleted"
+        return _partner(row)
+
     async def partners(self, kind: PartnerType | None) -> Sequence[Partner]:
         rows = await self._db.fetch(
             f"SELECT {_PARTNER} FROM partners.partner WHERE $1::text IS NULL OR type = $1 ORDER BY id",
