@@ -52,7 +52,6 @@ class RunningPlatform:
                 **os.environ,
                 "CIVIUM_HOME": str(self.home),
                 "CIVIUM_HTTP__PORT": str(self.port),
-                "CIVIUM_AUTHENTICATION__ALLOWED_DOMAIN_URIS": f'["{self.url}"]',
                 "CIVIUM_DATABASE__CONTEXT_ROLES": "true",
                 **self.environment,
                 **environment,

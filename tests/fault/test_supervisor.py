@@ -223,3 +223,29 @@ def test_memory_counts_the_whole_tree(child):
     finally:
         supervisor.stop()
     assert memory_pss([2**22 - 1]) == 0
+
+
+def test_signals_do_not_cut_a_stop_short(tmp_path):
+    program = f"""
+import os, signal, sys, threading
+from pathlib import Path
+from civium.apps.supervisor import Child, Supervisor
+script = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: time.sleep(1) or exit()); print(1, flush=True); time.sleep(60)"
+slow = Child("slow", [sys.executable, "-c", script], log=Path({str(tmp_path / "slow.log")!r}),
+             ready=lambda: Path({str(tmp_path / "slow.log")!r}).stat().st_size > 0)
+supervisor = Supervisor([[slow]])
+supervisor.start()
+for number in (signal.SIGINT, signal.SIGTERM):
+    threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+supervisor.stop()
+print("stopped", slow.pid)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "stopped None\n"), done.stderr
+
+
+def test_a_failed_start_names_the_log(tmp_path):
+    log = tmp_path / "b.log"
+    broken = Child("b", [sys.executable, "-c", "raise SystemExit(1)"], ready=lambda: False, log=log)
+    with pytest.raises(StartFailed, match=str(log)):
+        Supervisor([[broken]]).start()

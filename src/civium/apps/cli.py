@@ -73,10 +73,11 @@ def demo(
         told = story.finish(settings.home, told, server.memory_megabytes())
         _out.print(
             f"Authenticated [b]{told.seconds:.1f} s[/b] after the start (budget 60 s); "
-            f"memory of everything [b]{told.memory_megabytes:.0f} MB[/b] (budget 1000 MB, summed PSS)."
+            f"memory of everything [b]{told.memory_megabytes:.0f} MB[/b] (budget 1000 MB, summed PSS).",
+            soft_wrap=True,
         )
         if keep:
-            _out.print(f"Serving at {server.url} - press Ctrl-C to stop.")
+            _out.print(f"Serving at {server.url} - press Ctrl-C to stop.", soft_wrap=True)
             server.wait()
 
 
@@ -85,7 +86,7 @@ def sandbox_up() -> None:
     """Start the sandbox in the background; return when it is ready."""
     settings = _settings("sandbox")
     serving.start_background(settings, _err)
-    _out.print(f"Ready at {serving.url_of(settings)}; stop it with 'civium sandbox down'.")
+    _out.print(f"Ready at {settings.url}; stop it with 'civium sandbox down'.")
 
 
 @sandbox.command("down")
@@ -103,7 +104,7 @@ def sandbox_partner(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.relying_party import make_relying_party, write_client_files
 
-    with Platform(serving.url_of(_settings("sandbox"))) as platform:
+    with Platform(_settings("sandbox").url) as platform:
         write_client_files(make_relying_party(platform, name), out)
         _out.print(f"{name} may authenticate people now; everything that its client needs is in {out}")
 
@@ -119,7 +120,7 @@ def sandbox_person(
     from civium.apps.sandbox.registration import enrol
 
     settings = _settings("sandbox")
-    with Platform(serving.url_of(settings)) as platform, _err.status("Making a person up and enrolling them ..."):
+    with Platform(settings.url) as platform, _err.status("Making a person up and enrolling them ..."):
         person = enrol(platform, settings.home, make_applicant(seed))
     told = {
         "rid": person.rid.reveal(),
@@ -168,18 +169,20 @@ def reset(
     settings = _settings()
     if serving.running(settings):
         raise CiviumError("the platform is running: stop it first (Ctrl-C, or 'civium sandbox down')")
+    cluster = Cluster(settings.home, settings.database)
     if not yes:
-        typer.confirm(f"Delete everything under {settings.home}?", abort=True)
-    Cluster(settings.home, settings.database).erase()
+        database = "" if cluster.data.is_relative_to(settings.home) else f" and {cluster.data.parent}"
+        typer.confirm(f"Delete everything under {settings.home}{database}?", abort=True)
+    cluster.erase()
     shutil.rmtree(settings.home, ignore_errors=True)
     _out.print(f"{settings.home} is gone.")
 
 
 def main() -> None:
-    """Run the command line; our own errors are one line that says what to do."""
+    """Run the command line; our own errors, and the system's, are one line that says what to do."""
     try:
         app()
-    except CiviumError as problem:
+    except (CiviumError, OSError) as problem:
         _err.print(f"[red]civium:[/red] {problem}", highlight=False)
         sys.exit(1)
 

@@ -1,5 +1,6 @@
 """Starts and stops the whole platform of one home directory: which processes, in which order, on which socket."""
 
+import fcntl
 import os
 import resource
 import shutil
@@ -30,7 +31,8 @@ _NO_CORE_DUMP = 1
 
 One byte rather than none: the kernel hands a dump to a crash handler (``|`` in core_pattern) even when the limit is 0.
 """
-_FOLDERS = ("log", "objects", "run", "run/metrics", "sandbox")
+_SOCKET_PATH_LIMIT = 107
+_FOLDERS = ("log", "objects", "run", "sandbox")
 
 
 class Once(Child):
@@ -81,12 +83,6 @@ def settings_of(home_mode: str | None = None) -> Settings:
     return settings
 
 
-def url_of(settings: Settings) -> str:
-    """Return where the platform answers."""
-    scheme = "http" if settings.http.tls_certificate is None else "https"
-    return f"{scheme}://{settings.http.host}:{settings.http.port}"
-
-
 def run(settings: Settings, console: Console) -> None:
     """Start everything and serve until SIGINT or SIGTERM."""
     with started(settings, console) as server:
@@ -100,18 +96,17 @@ def run(settings: Settings, console: Console) -> None:
 def started(settings: Settings, console: Console) -> Iterator[Server]:
     """Start the platform for the duration of the block; take the one that runs already if there is one."""
     if (pid := running(settings)) is not None:
-        yield Server(url_of(settings), pid, None)
+        yield Server(settings.url, pid, None)
         return
-    _prepare_home(settings)
     resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE_DUMP, _NO_CORE_DUMP))
-    with _listener(settings) as listener:
+    with _held(settings), _listener(settings) as listener, _terminated_like_interrupted():
         supervisor = Supervisor(_stages(settings, listener), start_seconds=START_SECONDS)
-        with console.status("Starting PostgreSQL, the key process and the web processes ..."):
-            supervisor.start()
         pid_file = _pid_file(settings)
-        pid_file.write_text(str(os.getpid()))
         try:
-            yield Server(url_of(settings), os.getpid(), supervisor)
+            with console.status("Starting PostgreSQL, the key process and the web processes ..."):
+                supervisor.start()
+            pid_file.write_text(str(os.getpid()))
+            yield Server(settings.url, os.getpid(), supervisor)
         finally:
             pid_file.unlink(missing_ok=True)
             with console.status("Stopping ..."):
@@ -125,6 +120,8 @@ def start_background(settings: Settings, console: Console) -> None:
     _prepare_home(settings)
     log = settings.home / "log" / "supervisor.log"
     with log.open("ab") as output:
+        log.chmod(0o600)
+        before = output.tell()
         process = subprocess.Popen(
             python_module("civium.apps.cli", "serve", "--sandbox"),
             stdin=subprocess.DEVNULL,
@@ -137,7 +134,8 @@ def start_background(settings: Settings, console: Console) -> None:
     with console.status("Starting ..."):
         while running(settings) is None:
             if process.poll() is not None or monotonic() > limit:
-                raise CiviumError(f"the platform did not start: see {log}")
+                said = log.read_bytes()[before:].decode(errors="replace").strip() or f"see {log}"
+                raise CiviumError(f"the platform did not start:\n{said}")
             time.sleep(0.1)
 
 
@@ -164,15 +162,48 @@ def running(settings: Settings) -> int | None:
     return None
 
 
+@contextmanager
+def _held(settings: Settings) -> Iterator[None]:
+    """Keep every other process from starting this home, and leave no socket and no mark of readiness behind."""
+    _prepare_home(settings)
+    run = settings.home / "run"
+    with (run / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another process starts or stops the platform of {settings.home}: try again") from None
+        shutil.rmtree(run / "metrics", ignore_errors=True)
+        (run / "metrics").mkdir(mode=0o700)
+        try:
+            yield
+        finally:
+            for pattern in ("*.sock", "*.ready"):
+                for left in run.glob(pattern):
+                    left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind the block as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _pid_file(settings: Settings) -> Path:
     return settings.home / "run" / "civium.pid"
 
 
 def _prepare_home(settings: Settings) -> None:
-    settings.home.mkdir(parents=True, exist_ok=True)
+    longest = settings.home / "run" / "catcher.sock"
+    if len(os.fsencode(longest)) > _SOCKET_PATH_LIMIT:
+        most = _SOCKET_PATH_LIMIT - len(os.fsencode(longest)) + len(os.fsencode(settings.home))
+        raise CiviumError(f"CIVIUM_HOME is too long for Unix sockets: at most {most} bytes, please ({settings.home})")
+    # The database's account must pass through when root starts it; nobody else lists what is there.
+    settings.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     (settings.home / "mode").write_text(settings.mode)
-    metrics = settings.home / "run" / "metrics"
-    shutil.rmtree(metrics, ignore_errors=True)
     for folder in _FOLDERS:
         (settings.home / folder).mkdir(mode=0o700, exist_ok=True)
 

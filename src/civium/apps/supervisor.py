@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -49,6 +49,11 @@ class Part(Protocol):
     @property
     def name(self) -> str:
         """What logs call it."""
+        ...
+
+    @property
+    def log(self) -> Path | None:
+        """Where its output goes; None when that is ours."""
         ...
 
     def start(self) -> None:
@@ -106,6 +111,10 @@ class Child:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def log(self) -> Path | None:
+        return self._log
 
     @property
     def pid(self) -> int | None:
@@ -219,14 +228,15 @@ class Supervisor:
         self._stopping.set()
 
     def stop(self) -> None:
-        """Stop in reverse order; each part has its deadline. May be called twice."""
+        """Stop in reverse order; each part has its deadline, and no signal cuts it short. May be called twice."""
         self._stopping.set()
-        while self._started:
-            stage = self._started.pop()
-            for part in stage:
-                part.terminate()
-            for part in stage:
-                part.stop()
+        with _undisturbed():
+            while self._started:
+                stage = self._started.pop()
+                for part in stage:
+                    part.terminate()
+                for part in stage:
+                    part.stop()
 
     def _await_ready(self, stage: Sequence[Part]) -> None:
         deadline = monotonic() + self._start_seconds
@@ -234,9 +244,10 @@ class Supervisor:
         while waiting := [part for part in waiting if not part.ready()]:
             for part in waiting:
                 if not part.running():
-                    raise StartFailed(f"{part.name} ended while it started")
+                    raise StartFailed(f"{part.name} ended while it started{_see(part)}")
             if monotonic() > deadline:
-                raise StartFailed(f"{waiting[0].name} is not ready after {self._start_seconds:.0f} s")
+                late = waiting[0]
+                raise StartFailed(f"{late.name} is not ready after {self._start_seconds:.0f} s{_see(late)}")
             if self._stopping.wait(_POLL_SECONDS):
                 raise StartFailed("stopped while starting")
 
@@ -261,6 +272,24 @@ class Supervisor:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping.set()
+
+
+def _see(part: Part) -> str:
+    return "" if part.log is None else f": see {part.log}"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM for the block, in the main thread, which alone receives them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def memory_pss(pids: Iterable[int]) -> int:

@@ -1,11 +1,13 @@
 """The biometric worker process: reads requests on its standard input, answers on its standard output, knows no more.
 
 It holds clear images for the length of one request. It cannot write to disk (file size limit 0), leaves no core file,
-and its address space is limited. End of input ends it, so it never outlives its parent.
+and its address space is limited. End of input ends it, and while it computes the kernel does, so that it never outlives
+its parent.
 """
 
 import os
 import resource
+import signal
 import struct
 import sys
 from typing import BinaryIO, Final, TypeAlias
@@ -14,6 +16,7 @@ import msgspec
 
 from civium.biometrics import extraction, quality
 from civium.biometrics.domain import BiometricRecord, InvalidBiometrics, Quality
+from civium.platform.tether import tie_to_parent
 
 _MEMORY: Final = 1 << 30
 
@@ -99,6 +102,7 @@ def _confine() -> None:
 
 def main() -> None:
     """Serve the parent. The native library may print: its standard output goes nowhere."""
+    tie_to_parent(signal.SIGKILL)
     _confine()
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)

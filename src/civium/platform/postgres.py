@@ -114,6 +114,11 @@ class Cluster:
         return "postgres"
 
     @property
+    def log(self) -> Path:
+        """Where the server logs."""
+        return self._home / "log" / "postgres.log"
+
+    @property
     def data(self) -> Path:
         """The data directory of the server."""
         return self._base / "data"
@@ -318,9 +323,8 @@ class Cluster:
         self._run([*command, "exit_on_error=true", database], "\n".join(statements) + "\n")
 
     def _launch(self, binaries: Path) -> None:
-        log = self._home / "log" / "postgres.log"
-        with log.open("ab") as output:
-            log.chmod(0o600)
+        with self.log.open("ab") as output:
+            self.log.chmod(0o600)
             self._process = subprocess.Popen(  # noqa: S603 - no shell; all parts are ours
                 [str(binaries / "postgres"), "-D", str(self.data), *self._options()],
                 stdin=subprocess.DEVNULL,
@@ -335,7 +339,7 @@ class Cluster:
         deadline = monotonic() + _START_SECONDS
         while not self.ready():
             if self._process.poll() is not None or monotonic() > deadline:
-                raise Unavailable(f"the database server did not start; see {log}")
+                raise Unavailable(f"the database server did not start; see {self.log}")
             time.sleep(_POLL_SECONDS)
 
     def _ready(self, pid: int) -> bool:

@@ -103,6 +103,13 @@ class Settings(BaseSettings):
     authentication: AuthenticationSettings = AuthenticationSettings()
 
     @property
+    def url(self) -> str:
+        """Where the platform answers."""
+        scheme = "http" if self.http.tls_certificate is None else "https"
+        host = f"[{self.http.host}]" if ":" in self.http.host else self.http.host
+        return f"{scheme}://{host}:{self.http.port}"
+
+    @property
     def sandbox(self) -> bool:
         """Whether this installation is a sandbox: made-up people only, mail caught, faults allowed."""
         return self.mode == "sandbox"
@@ -151,12 +158,19 @@ def _refuse_unknown_names() -> None:
 
 
 def load(**overrides: Any) -> Settings:
-    """Return the effective settings; raises pydantic.ValidationError or UnknownSettingError naming each wrong key."""
+    """Return the effective settings; raises pydantic.ValidationError or UnknownSettingError naming each wrong key.
+
+    The domain URIs that authentication allows are the server's own address unless they are set.
+    """
     _refuse_unknown_names()
     home = Path(overrides.get("home") or os.environ.get("CIVIUM_HOME", ".civium")).absolute()
     toml = home / "civium.toml"
     Settings._toml = toml if toml.is_file() else None  # noqa: SLF001 - the class reads it while it loads
     try:
-        return Settings(**{**overrides, "home": home})
+        settings = Settings(**{**overrides, "home": home})
     finally:
         Settings._toml = None  # noqa: SLF001
+    if "allowed_domain_uris" in settings.authentication.model_fields_set:
+        return settings
+    own = settings.authentication.model_copy(update={"allowed_domain_uris": (settings.url,)})
+    return settings.model_copy(update={"authentication": own})

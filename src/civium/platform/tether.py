@@ -19,10 +19,17 @@ def die_with_parent(last_signal: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def tie() -> None:
-        if _prctl is None:
-            return
-        _prctl(_PR_SET_PDEATHSIG, int(last_signal), 0, 0, 0)
-        if os.getppid() != parent:
+        tie_to_parent(last_signal)
+        if _prctl is not None and os.getppid() != parent:
             os._exit(1)
 
     return tie
+
+
+def tie_to_parent(last_signal: signal.Signals) -> None:
+    """Have the kernel send ``last_signal`` to this very process when the thread that made it is gone.
+
+    A parent that was gone before shows in another way, such as the end of a pipe.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(last_signal), 0, 0, 0)
