@@ -6,6 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from civium.audit.api import AuditRecorded
 from civium.identity.api import PersonStatus
 from civium.identity.domain import Change
 from civium.kernel.identifiers import UIN
@@ -53,6 +54,17 @@ async def test_creating_and_resolving(api, uin):
     vid = answer["response"]["VID"]
     read = await api.send("GET", f"{VID}/{vid}", token="auth")
     assert (read["id"], read["response"]) == ("mosip.vid.read", {"UIN": uin})
+
+
+async def test_each_disclosure_is_audited_with_who_asked(api, subject, uin):
+    vid = await create(api, uin)
+    before = len(await subject.events(AuditRecorded))
+    await api.ok("GET", f"{VID}/{vid}", token="auth")
+    await api.ok("GET", f"{VID}/uin/{uin}", token="resident")
+    ref = str((await subject.register._records.by_uin(UIN(uin))).ref)
+    acts = [(act.action, act.actor, act.subject) for act in (await subject.events(AuditRecorded))[before:]]
+    assert [(action, who) for action, _, who in acts] == [("identity.uin.read", ref), ("identity.vid.listed", ref)]
+    assert len({actor for _, actor, _ in acts}) == 2
 
 
 async def test_wrong_creations(api, subject, uin):

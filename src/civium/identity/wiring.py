@@ -41,7 +41,7 @@ def build(
         "identity",
         routers=(
             identity_router(register, locks, individuals, clock),
-            vid_router(vids, vault, clock),
+            vid_router(vids, clock),
             generator_router(mint, vids, clock),
         ),
     )

@@ -5,7 +5,6 @@ from pydantic import Field
 from civium.identity.api import IssuedVid
 from civium.identity.domain import invalid, missing
 from civium.identity.requests import CODES, check_envelope, raise_all, uin_of
-from civium.identity.vault import Vault
 from civium.identity.vid.domain import VidStatus, kind_of
 from civium.identity.vid.service import VidService
 from civium.kernel.clock import Clock
@@ -35,11 +34,11 @@ class StatusRequest(WireModel):
     vid_status: str | None = Field(default=None, alias="vidStatus")
 
 
-def vid_router(vids: VidService, vault: Vault, clock: Clock) -> Router:
+def vid_router(vids: VidService, clock: Clock) -> Router:
     """Return the VID routes under ``/idrepository/v1``."""
     router = Router("/idrepository/v1", CODES, clock=clock)
     _add_person_routes(router, vids, clock)
-    _add_vid_routes(router, vids, vault, clock)
+    _add_vid_routes(router, vids, clock)
     return router
 
 
@@ -57,7 +56,7 @@ def _add_person_routes(router: Router, vids: VidService, clock: Clock) -> None:
         return _issued(await vids.create(uin, kind, actor=caller.subject))
 
     @router.enveloped("GET", "/vid/uin/{uin}", allow(Permission.VID_LIST), id="mosip.vid.read", version=VERSION)
-    async def of_uin(uin: str) -> list[dict[str, object]]:
+    async def of_uin(uin: str, caller: CallerParameter) -> list[dict[str, object]]:
         """Return the usable VIDs of a UIN."""
         return [
             {
@@ -68,7 +67,7 @@ def _add_person_routes(router: Router, vids: VidService, clock: Clock) -> None:
                 "transactionLimit": listed.transaction_limit,
                 "hashAttributes": {"id_hash": listed.id_hash, "SALT": listed.salt, "MODULO": listed.modulo},
             }
-            for listed in await vids.of_uin(uin_of(uin, "UIN"))
+            for listed in await vids.of_uin(uin_of(uin, "UIN"), actor=caller.subject)
         ]
 
     @router.enveloped(
@@ -88,12 +87,11 @@ def _add_person_routes(router: Router, vids: VidService, clock: Clock) -> None:
         return {"vidStatus": VidStatus.ACTIVE}
 
 
-def _add_vid_routes(router: Router, vids: VidService, vault: Vault, clock: Clock) -> None:
+def _add_vid_routes(router: Router, vids: VidService, clock: Clock) -> None:
     @router.enveloped("GET", "/vid/{vid}", allow(Permission.VID_READ), id="mosip.vid.read", version=VERSION)
-    async def uin_of_vid(vid: str) -> dict[str, object]:
+    async def uin_of_vid(vid: str, caller: CallerParameter) -> dict[str, object]:
         """Return the UIN behind a usable VID."""
-        uin, _ = await vault.identifiers(await vids.resolve(_vid(vid)))
-        return {"UIN": uin.reveal()}
+        return {"UIN": (await vids.uin_of(_vid(vid), actor=caller.subject)).reveal()}
 
     @router.enveloped("PATCH", "/vid/{vid}", allow(Permission.VID_UPDATE), id="mosip.vid.update", version=VERSION)
     async def change(vid: str, body: RequestEnvelope[StatusRequest], caller: CallerParameter) -> dict[str, object]:

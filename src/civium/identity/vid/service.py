@@ -109,8 +109,16 @@ class VidService:
         _require_active(person.status)
         return person
 
-    async def of_uin(self, uin: UIN) -> Sequence[ListedVid]:
-        """Return the usable VIDs of a UIN; none for an unknown UIN (section 2.1)."""
+    async def uin_of(self, vid: VID, *, actor: str) -> UIN:
+        """Return the UIN behind a usable VID; audited. Raises as :meth:`resolve`."""
+        person = await self.resolve(vid)
+        uin, _ = await self._vault.identifiers(person)
+        async with self._database.transaction() as transaction:
+            await self._audit(transaction, "identity.uin.read", person.ref, actor)
+        return uin
+
+    async def of_uin(self, uin: UIN, *, actor: str) -> Sequence[ListedVid]:
+        """Return the usable VIDs of a UIN, none for an unknown UIN (section 2.1); audited."""
         try:
             person = await self._records.by_uin(uin)
         except Rejected as problem:
@@ -119,7 +127,10 @@ class VidService:
             raise
         now = self._clock.now()
         rows = await store.of_person(self._database, person.ref, VidStatus.ACTIVE)
-        return [await self._listed(row) for row in rows if row.effective_status(now) is VidStatus.ACTIVE]
+        listed = [await self._listed(row) for row in rows if row.effective_status(now) is VidStatus.ACTIVE]
+        async with self._database.transaction() as transaction:
+            await self._audit(transaction, "identity.vid.listed", person.ref, actor)
+        return listed
 
     async def _listed(self, row: VidRow) -> ListedVid:
         vid = await self._open(row)
