@@ -38,7 +38,8 @@ class LockService:
     async def change(self, person: PersonRow, requests: Sequence[LockRequest], *, actor: str) -> None:
         """Store and announce locks, all or none. Raises Rejected IDR-IDC-002 ``authTypes``.
 
-        An unlock for some seconds is a lock that opens until then.
+        An unlock for some seconds is a lock that opens until then. Changes of one person are serialised, so that
+        authentication hears of them in the order in which they count here.
         """
         now = self._clock.now()
         locks = []
@@ -60,6 +61,7 @@ class LockService:
             at=iso_millis(now),
         )
         async with self._database.transaction() as transaction:
+            await store.lock_person(transaction, person.ref)
             await store.insert_locks(transaction, person.ref, locks, now)
             await self._outbox.publish(transaction, event, key=str(person.ref))
             await self._outbox.publish(transaction, audit, key=str(person.ref))
