@@ -184,3 +184,13 @@ async def test_create_costs_are_bounded(subject):
 
 def test_the_sample_is_a_cbeff():
     assert biometrics().startswith(b"<")
+
+
+async def test_a_number_that_one_registration_claimed_goes_to_no_other(subject):
+    mint, vault = subject.register._mint, subject.register._vault
+    first, second = [await vault.rid_hash(some_rid()) for _ in range(2)]
+    uin = await mint.issue()
+    ref = await mint.claim(uin, first)
+    with pytest.raises(Rejected, match="IDR-IDC-012"):
+        await mint.claim(uin, second)
+    assert await mint.claim(uin, first) == ref
