@@ -1,6 +1,7 @@
 """Partner management through its real API paths: the life cycle of section 4.2, and its refusals."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -343,6 +344,27 @@ async def test_a_deactivated_partner_does_not_activate_itself_by_an_upload(api, 
     assert (read["status"], read["isActive"]) == ("approved", False)
     updated = [event for event in await events(db, sealer_core, PartnersChanged) if event.name == "PARTNER_UPDATED"]
     assert updated[-1].partner.status == "DEACTIVE"
+
+
+async def test_a_mapping_is_decided_once_also_by_two_at_the_same_time(api, pki, monkeypatch):
+    await published(api, await group(api))
+    await api.ok("POST", "/v1/partnermanager/partners", new_partner())
+    await upload(api, pki)
+    asked = await api.ok(
+        "POST", "/v1/partnermanager/partners/clinic/policy/map", {"policyName": "visits", "useCaseDescription": "care"}
+    )
+    path = f"/v1/partnermanager/partners/policy/{asked['mappingkey']}"
+    read = PartnerStore.mapping
+
+    async def before_the_other_decided(self, key):
+        return replace(await read(self, key), status="InProgress")
+
+    await api.ok("PUT", path, {"status": "Rejected"})
+    monkeypatch.setattr(PartnerStore, "mapping", before_the_other_decided)
+    assert await api.code("PUT", path, {"status": "Approved"}) == "PMS_PM_035"
+    monkeypatch.undo()
+    key = {"policyName": "visits", "label": "main"}
+    assert await api.code("PATCH", "/v1/partnermanager/partners/clinic/generate/apikey", key) == "PMS_PRT_109"
 
 
 async def test_an_upload_at_the_same_time_does_not_undo_a_deactivation(api, pki, monkeypatch):

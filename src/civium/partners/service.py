@@ -318,7 +318,7 @@ class Partners:
             raise _decided(mapping.status)
         async with self._db.transaction() as tx:
             if not await self._store.decide_mapping(tx, key, decision):
-                raise _decided(decision)
+                raise _decided(await self._store.decision(tx, key))
             await self._audit(tx, "partners.mapping.decided", caller, mapping.partner_id)
         return f"Policy mapping {decision.lower()} successfully"
 

@@ -225,6 +225,10 @@ class PartnerStore:
         )
         return tag.endswith(" 1")
 
+    async def decision(self, tx: Transaction, key: str) -> str:
+        status: str = await tx.fetch_value("SELECT status FROM partners.policy_mapping WHERE key = $1", key)
+        return status
+
     async def add_api_key(self, tx: Transaction, key: StoredKey, key_hash: bytes, label: str, by: str) -> bool:
         """Insert; False when the label is taken for the pair."""
         tag = await tx.execute(
