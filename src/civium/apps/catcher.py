@@ -28,6 +28,8 @@ from starlette.routing import Route
 
 from civium.kernel.clock import Clock, SystemClock
 
+NICENESS = 10
+"""As the worker's, for which it stands in where a mail server on another machine would be."""
 _MOST_MESSAGES = 10_000
 _MOST_MAIL_BYTES = 8 * 1024 * 1024
 _NEXT_INSTANT = timedelta(microseconds=1)
@@ -179,6 +181,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
+    os.nice(NICENESS)
     asyncio.run(serve(arguments.home, arguments.port, SystemClock()))
 
 

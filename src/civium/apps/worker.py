@@ -1,6 +1,11 @@
-"""The worker process: delivers events between contexts and runs their background jobs."""
+"""The worker process: delivers events between contexts and runs their background jobs.
+
+It gives way to the processes that answer requests: under more load than the machine carries, messages come later and
+answers do not.
+"""
 
 import asyncio
+import os
 import signal
 
 import uvloop
@@ -12,6 +17,8 @@ from civium.platform import telemetry
 from civium.platform.dispatcher import Dispatcher
 from civium.platform.settings import Settings, load
 from civium.platform.worker import Worker
+
+NICENESS = 10
 
 
 async def work(settings: Settings) -> None:
@@ -32,6 +39,7 @@ async def work(settings: Settings) -> None:
 
 def main() -> None:
     """Run the worker of the installation that the environment describes."""
+    os.nice(NICENESS)
     settings = load()
     telemetry.configure(settings.log_level)
     if settings.sandbox and settings.fault is not None:

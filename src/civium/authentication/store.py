@@ -11,6 +11,7 @@ import asyncpg
 from civium.kernel import faults
 from civium.kernel.errors import CiviumError
 from civium.platform.database import Database, Transaction
+from civium.platform.outbox import Announcer
 from civium.platform.sealing import Place
 
 OutboxRow = tuple[uuid.UUID, str, str, datetime, bytes]
@@ -191,7 +192,7 @@ WITH remembered AS (
     INSERT INTO outbox_auth.outbox (id, topic, key, at, payload)
     SELECT * FROM unnest($22::uuid[], $23::text[], $24::text[], $25::timestamptz[], $26::bytea[])
 )
-SELECT pg_notify('outbox_auth', ''), 1 / (
+SELECT 1 / (
     (SELECT count(*) FROM otp) = ($13::int IS NOT NULL)::int
     AND (SELECT count(*) FROM used_head) + (SELECT count(*) FROM spent_head) = ($19::int IS NOT NULL)::int
 )::int
@@ -204,6 +205,7 @@ class AuthenticationStore:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._announcer = Announcer(db, "outbox_auth")
 
     async def find(
         self,
@@ -263,6 +265,7 @@ class AuthenticationStore:
             raise Replayed("the request was answered before") from None
         except asyncpg.DivisionByZeroError:
             raise Changed("the OTP or the identity changed meanwhile") from None
+        self._announcer.announce()
 
     async def forget_replays(self, before: datetime) -> int:
         """Delete what needs no remembering any more; returns how many rows."""

@@ -6,19 +6,26 @@ transaction, so that a second delivery has no effect. Payloads are sealed at res
 acknowledged. A ``key`` is opaque: a UUID or a keyed hash, never a clear identifier.
 """
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+import asyncpg
 import msgspec
+import structlog
 
 from civium.kernel.clock import Clock
-from civium.platform.database import Transaction
+from civium.platform.database import Database, Transaction
 from civium.platform.sealing import Place, Sealer
 
+_log = structlog.get_logger(__name__)
+
 PURPOSE = "outbox"
+ANNOUNCE_SECONDS = 0.005
 
 E = TypeVar("E", bound="Event")
 
@@ -87,6 +94,36 @@ class SealedOutbox:
         topic = type(event).topic()
         box = await self._sealer.seal(PURPOSE, place_of(event_id, topic), msgspec.json.encode(event))
         return event_id, topic, key, self._clock.now(), box
+
+
+class Announcer:
+    """Wakes a dispatcher after commits: once for all that fall into a few milliseconds.
+
+    For transactions too frequent to notify each by itself: PostgreSQL lets commits that notify wait for one another,
+    each until the one before is on disk. What is not announced, the dispatcher's poll finds within a second.
+    """
+
+    def __init__(self, database: Database, channel: str) -> None:
+        self._database = database
+        self._channel = channel
+        self._due = False
+        self._task: asyncio.Task[None] | None = None
+
+    def announce(self) -> None:
+        """Have the dispatcher look soon; call it after the commit."""
+        self._due = True
+        if self._task is None or self._task.done():
+            # In a context of its own: it belongs to no request.
+            self._task = asyncio.create_task(self._notify(), context=Context())
+
+    async def _notify(self) -> None:
+        while self._due:
+            await asyncio.sleep(ANNOUNCE_SECONDS)
+            self._due = False
+            try:
+                await self._database.execute("SELECT pg_notify($1, '')", self._channel)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+                _log.warning("announcement_lost", schema=self._channel, error=type(problem).__name__)
 
 
 def place_of(event_id: uuid.UUID, topic: str) -> Place:
