@@ -37,12 +37,12 @@ def _settings(mode: str | None = None) -> Settings:
     try:
         return serving.settings_of(mode)
     except UnknownSettingError as problem:
-        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
+        _err.print(f"[red]civium:[/red] {problem}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except ValidationError as problem:
         for error in problem.errors(include_input=False, include_url=False):
             place = ".".join(str(part) for part in error["loc"]) or "settings"
-            _err.print(f"[red]civium:[/red] {place}: {error['msg']}", highlight=False)
+            _err.print(f"[red]civium:[/red] {place}: {error['msg']}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
@@ -86,13 +86,16 @@ def sandbox_up() -> None:
     """Start the sandbox in the background; return when it is ready."""
     settings = _settings("sandbox")
     serving.start_background(settings, _err)
-    _out.print(f"Ready at {settings.url}; stop it with 'civium sandbox down'.")
+    _out.print(
+        f"Ready at {serving.address(settings)}; stop it with 'make down' or 'civium sandbox down'.", soft_wrap=True
+    )
 
 
 @sandbox.command("down")
 def sandbox_down() -> None:
     """Stop the sandbox that runs in the background."""
-    serving.stop_background(_settings("sandbox"))
+    stopped = serving.stop_background(_settings("sandbox"))
+    _out.print("Stopped." if stopped else "Nothing runs here.")
 
 
 @sandbox.command("partner")
@@ -104,9 +107,9 @@ def sandbox_partner(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.relying_party import make_relying_party, write_client_files
 
-    with Platform(_settings("sandbox").url) as platform:
+    with Platform(serving.address(_settings("sandbox"))) as platform:
         write_client_files(make_relying_party(platform, name), out)
-        _out.print(f"{name} may authenticate people now; everything that its client needs is in {out}")
+        _out.print(f"{name} may authenticate people now; everything that its client needs is in {out}", soft_wrap=True)
 
 
 @sandbox.command("person")
@@ -120,7 +123,7 @@ def sandbox_person(
     from civium.apps.sandbox.registration import enrol
 
     settings = _settings("sandbox")
-    with Platform(settings.url) as platform, _err.status("Making a person up and enrolling them ..."):
+    with Platform(serving.address(settings)) as platform, _err.status("Making a person up and enrolling them ..."):
         person = enrol(platform, settings.home, make_applicant(seed))
     told = {
         "rid": person.rid.reveal(),
@@ -175,7 +178,7 @@ def reset(
         typer.confirm(f"Delete everything under {settings.home}{database}?", abort=True)
     cluster.erase()
     shutil.rmtree(settings.home, ignore_errors=True)
-    _out.print(f"{settings.home} is gone.")
+    _out.print(f"{settings.home} is gone.", soft_wrap=True)
 
 
 def main() -> None:
@@ -183,7 +186,7 @@ def main() -> None:
     try:
         app()
     except (CiviumError, OSError) as problem:
-        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
+        _err.print(f"[red]civium:[/red] {problem}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

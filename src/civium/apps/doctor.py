@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from civium.apps.installation import Installation, open_installation
-from civium.apps.serving import running
+from civium.apps.serving import address, running
 from civium.kernel.clock import SystemClock
 from civium.kernel.errors import CiviumError
 from civium.keys.api import IDA_PARTNER, IDA_SIGN, KERNEL_SIGN, PMS, KeyRef, Keys
@@ -83,13 +83,13 @@ async def _key(keys: Keys, ref: KeyRef) -> Finding:
 
 
 async def _web(settings: Settings) -> str:
-    async with httpx.AsyncClient(base_url=settings.url) as http:
+    async with httpx.AsyncClient(base_url=address(settings)) as http:
         answer = await http.get("/actuator/health")
         answer.raise_for_status()
         drift = abs(parsedate_to_datetime(answer.headers["date"]) - SystemClock().now())
         if drift > CLOCK_TOLERANCE:
             raise CiviumError(f"the web processes' clock is {drift.total_seconds():.0f} s away")
-    return f"answers at {settings.url}"
+    return f"answers at {address(settings)}"
 
 
 async def _clock(installation: Installation) -> str:

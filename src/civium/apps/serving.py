@@ -96,15 +96,17 @@ def run(settings: Settings, console: Console) -> None:
 def started(settings: Settings, console: Console) -> Iterator[Server]:
     """Start the platform for the duration of the block; take the one that runs already if there is one."""
     if (pid := running(settings)) is not None:
-        yield Server(settings.url, pid, None)
+        yield Server(address(settings), pid, None)
         return
     resource.setrlimit(resource.RLIMIT_CORE, (_NO_CORE_DUMP, _NO_CORE_DUMP))
     with _held(settings), _listener(settings) as listener, _terminated_like_interrupted():
         supervisor = Supervisor(_stages(settings, listener), start_seconds=START_SECONDS)
         pid_file = _pid_file(settings)
+        address_file = _address_file(settings)
         try:
             with console.status("Starting PostgreSQL, the key process and the web processes ..."):
                 supervisor.start()
+            address_file.write_text(settings.url)
             pid_file.write_text(str(os.getpid()))
             yield Server(settings.url, os.getpid(), supervisor)
         finally:
@@ -139,17 +141,18 @@ def start_background(settings: Settings, console: Console) -> None:
             time.sleep(0.1)
 
 
-def stop_background(settings: Settings) -> None:
-    """Stop the platform of this home, wherever it runs; nothing happens when none does."""
+def stop_background(settings: Settings) -> bool:
+    """Stop the platform of this home, wherever it runs, and tell whether one did."""
     pid = running(settings)
     if pid is None:
-        return
+        return False
     os.kill(pid, signal.SIGTERM)
     limit = monotonic() + STOP_SECONDS
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         if monotonic() > limit:
             raise CiviumError(f"process {pid} does not stop: kill -9 {pid}")
         time.sleep(0.05)
+    return True
 
 
 def running(settings: Settings) -> int | None:
@@ -190,6 +193,18 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def address(settings: Settings) -> str:
+    """Return where the platform of this home answers: of one that runs, where it was told to when it started."""
+    with suppress(FileNotFoundError):
+        if running(settings) is not None:
+            return _address_file(settings).read_text()
+    return settings.url
+
+
+def _address_file(settings: Settings) -> Path:
+    return settings.home / "run" / "civium.url"
 
 
 def _pid_file(settings: Settings) -> Path:

@@ -293,7 +293,10 @@ def _undisturbed() -> Iterator[None]:
 
 
 def memory_pss(pids: Iterable[int]) -> int:
-    """Return the summed proportional set size, in bytes, of these processes and all that descend from them."""
+    """Return the summed proportional set size, in bytes, of these processes and all that descend from them.
+
+    The key process shows its own to root only; for others it counts with its resident set size, which is no smaller.
+    """
     tree: set[psutil.Process] = set()
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
@@ -302,5 +305,8 @@ def memory_pss(pids: Iterable[int]) -> int:
     total = 0
     for process in tree:
         with suppress(psutil.NoSuchProcess):
-            total += process.memory_full_info().pss
+            try:
+                total += process.memory_full_info().pss
+            except psutil.AccessDenied:
+                total += process.memory_info().rss
     return total
