@@ -368,6 +368,14 @@ async def test_a_one_time_vid_passes_once_under_parallel_use(world: World) -> No
     assert sorted(code for answer in answers for code in codes(answer)) == ["IDA-MLC-018"] * 4
 
 
+async def test_a_limited_vid_passes_as_often_as_it_may_under_parallel_use(world: World) -> None:
+    vid = await world.credential(vid=True, limit=3)
+    answers = await asyncio.gather(
+        *(world.client().send("auth", vid.identifier, demographics={"dob": "1990/01/31"}) for _ in range(6))
+    )
+    assert sorted(code for answer in answers for code in codes(answer)) == ["IDA-MLC-018"] * 3
+
+
 @pytest.mark.parametrize(
     ("kind", "sub", "argument"), [("otp", None, "otp"), ("demo", None, "demo"), ("otp", "null", "otp")]
 )
