@@ -95,7 +95,10 @@ class Feed:
             faults.point("authentication.intake.before-commit")
 
     async def id_status_changed(self, delivery: Delivery) -> None:
-        """Remove, deactivate or activate an identifier (section 14.2). Raises IDA-MLC-009 for an unknown one."""
+        """Remove, deactivate or activate an identifier (section 14.2). Raises IDA-MLC-009 for an unknown one.
+
+        Uses that are gone do not come back by a deactivation and an activation.
+        """
         event = decode(delivery.payload, IdStatusChanged)
         id = await self._people.identity_of(event.id_hash)
         boxes = None
@@ -106,7 +109,7 @@ class Feed:
             boxes = await self._people.with_state(
                 person,
                 expires_at=instant(event.expiry_timestamp) if event.expiry_timestamp else None,
-                uses_left=event.transaction_limit,
+                uses_left=_fewer(person.head.uses_left, event.transaction_limit),
             )
         async with self._db.transaction() as tx:
             if not await first_time(tx, OUTBOX, PEOPLE, delivery.id):
@@ -190,3 +193,8 @@ class Feed:
             )
             for certificate in certificates(pems)
         ]
+
+
+def _fewer(left: int | None, limit: int | None) -> int | None:
+    """Return the smaller number of uses; None is without limit."""
+    return min((uses for uses in (left, limit) if uses is not None), default=None)

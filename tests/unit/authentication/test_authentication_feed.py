@@ -60,6 +60,15 @@ async def test_the_status_of_an_unknown_identifier(world: World) -> None:
         await world.status(person, "DEACTIVATE_ID", world.instant())
 
 
+async def test_uses_do_not_come_back_by_deactivation_and_activation(world: World) -> None:
+    vid = await world.credential(vid=True, limit=2)
+    assert await passes(world, vid.identifier) == []
+    await world.status(vid, "DEACTIVATE_ID", world.instant())
+    await world.status(vid, "ACTIVATE_ID", limit=2)
+    assert await passes(world, vid.identifier) == []
+    assert await passes(world, vid.identifier) == ["IDA-MLC-018"]
+
+
 async def test_a_pool_key_that_is_not_ours_is_refused(world: World) -> None:
     event = CredentialIssued(
         transaction_id="t", id_hash="A" * 64, modulo="1", salt="x", token="1" * 36, id_type="UIN",
