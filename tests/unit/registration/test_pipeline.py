@@ -141,6 +141,27 @@ class TestDuplicates:
         assert await office.last_step(enrolment.rid) == ("VERIFICATION", "IN_PROGRESS", "RPR-VER-003")
         assert (await office.workflow(enrolment.rid))["status"] == "PAUSED"
 
+    async def test_places_are_given_one_at_a_time_so_that_the_later_sees_the_earlier(self, office):
+        """Of two packets of one person that are worked on at once."""
+        packets = [enrolment_of(), enrolment_of()]
+        for packet in packets:
+            await office.bring(packet)
+        one, other = [(await office.workflow(packet.rid))["workflow_id"] for packet in packets]
+        database, store = office.db.core("registration"), office.module.jobs[0].run.__self__._store
+
+        async def enlist_other():
+            async with database.transaction() as transaction:
+                return await store.enlist(transaction, other, b"box", [bytes(32)])
+
+        async with database.transaction() as transaction:
+            first = await store.enlist(transaction, one, b"box", [bytes(32)])
+            waiting = asyncio.create_task(enlist_other())
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+        second = await waiting
+        assert second.seq > first.seq
+        assert second.same_demographics == {one}
+
     async def test_a_failed_packet_leaves_no_fingers_behind(self, office):
         enrolment = enrolment_of(consent=False)
         await office.bring(enrolment)
