@@ -128,6 +128,10 @@ class Settings(BaseSettings):
         for limit in ("otp_requests_per_minute", "otp_attempts"):
             if getattr(self.authentication, limit) > getattr(strict, limit):
                 raise ValueError(f"authentication.{limit} can be above {getattr(strict, limit)} in sandbox mode only")
+        if self.authentication.otp_freeze_minutes < strict.otp_freeze_minutes:
+            raise ValueError(
+                f"authentication.otp_freeze_minutes can be below {strict.otp_freeze_minutes} in sandbox mode only"
+            )
         return self
 
     @classmethod
