@@ -1,5 +1,6 @@
 """Run the areas that are named, or all: ``python -m bench [area ...]``."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -12,6 +13,8 @@ AREAS = ("auth",)
 
 
 def main(names: list[str]) -> int:
+    # So that what an area has started is stopped when this process is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console()
     if unknown := set(names) - set(AREAS):
         console.print(f"no area {', '.join(sorted(unknown))}; there are: {', '.join(AREAS)}", style="red")

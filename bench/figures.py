@@ -41,9 +41,10 @@ def _rounded(figure: Figure) -> dict[str, object]:
 
 def show(figures: Sequence[Figure], console: Console) -> None:
     """Print the table."""
-    table = Table("figure", title="Benchmarks", title_justify="left")
+    table = Table(title="Benchmarks", title_justify="left")
+    table.add_column("figure", min_width=44)
     for heading in ("value", "unit", "limit", "ratio", "p50 ms", "p99 ms", "PSS MB", "people"):
-        table.add_column(heading, justify="left" if heading == "unit" else "right")
+        table.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=True)
     for figure in figures:
         table.add_row(
             figure.name,
