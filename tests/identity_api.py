@@ -31,7 +31,7 @@ class Tokens:
 
 
 class Api:
-    """Sends requests as one of the callers; every answer is checked to be an envelope."""
+    """Sends requests as one of the callers; every answer is checked to be an envelope, and signed."""
 
     def __init__(self, http: httpx.AsyncClient, clock: Clock) -> None:
         self.http = http
@@ -46,6 +46,7 @@ class Api:
         content = None if body is None else json.dumps(body).encode()
         answer = await self.http.request(method, path, content=content, headers=headers)
         parsed = answer.json()
+        assert answer.headers["response-signature"].count(".") == 2
         assert set(parsed) == {"id", "version", "responsetime", "metadata", "response", "errors"}
         return {"http": answer.status_code, **parsed}
 

@@ -10,7 +10,7 @@ from civium.audit.api import AuditRecorded
 from civium.identity.api import PersonStatus
 from civium.identity.domain import Change
 from civium.kernel.identifiers import UIN
-from civium.keys.api import id_hash
+from civium.keys.api import KERNEL_SIGN, id_hash, jws
 from civium.platform.http.app import create_app
 from civium.platform.settings import Settings
 from identity_api import IDENTITY, VID, Api, Tokens
@@ -54,6 +54,13 @@ async def test_creating_and_resolving(api, uin):
     vid = answer["response"]["VID"]
     read = await api.send("GET", f"{VID}/{vid}", token="auth")
     assert (read["id"], read["response"]) == ("mosip.vid.read", {"UIN": uin})
+
+
+async def test_an_answer_and_a_refusal_are_signed_by_the_kernel(api, uin, keys_core):
+    certificate = await keys_core.certificate(KERNEL_SIGN)
+    for path in (f"/uin/{uin}", f"/{UNKNOWN_VID}"):
+        answer = await api.http.get(f"{VID}{path}", headers={"cookie": "Authorization=resident"})
+        jws.verify(answer.headers["response-signature"], answer.content, certificate=certificate.x509)
 
 
 async def test_each_disclosure_is_audited_with_who_asked(api, subject, uin):

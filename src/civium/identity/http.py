@@ -25,7 +25,17 @@ from civium.kernel.clock import Clock
 from civium.kernel.encoding import b64u, unb64
 from civium.kernel.errors import Rejected, RejectedMany
 from civium.kernel.identifiers import RID, UIN, InvalidIdentifier
-from civium.platform.http import CallerParameter, Count, ErrorCodes, Flag, RequestEnvelope, Router, WireModel, allow
+from civium.platform.http import (
+    CallerParameter,
+    Count,
+    ErrorCodes,
+    Flag,
+    RequestEnvelope,
+    ResponseSigner,
+    Router,
+    WireModel,
+    allow,
+)
 from civium.platform.permissions import Permission
 
 VERSION = "v1"
@@ -87,9 +97,11 @@ class UinStatus(WireModel):
     status: str
 
 
-def identity_router(register: RegisterService, locks: LockService, individuals: IndividualIds, clock: Clock) -> Router:
-    """Return the routes under ``/idrepository/v1/identity``."""
-    router = Router("/idrepository/v1/identity", CODES, clock=clock)
+def identity_router(
+    register: RegisterService, locks: LockService, individuals: IndividualIds, clock: Clock, signer: ResponseSigner
+) -> Router:
+    """Return the routes under ``/idrepository/v1/identity``; every answer is signed."""
+    router = Router("/idrepository/v1/identity", CODES, clock=clock, signer=signer)
     _add_writing_routes(router, register, clock)
     _add_reading_routes(router, register, individuals)
     _add_lock_routes(router, locks, individuals)
@@ -307,10 +319,10 @@ def _uin_or_vid(text: str) -> str:
     return kind
 
 
-def generator_router(mint: Mint, vids: VidService, clock: Clock) -> Router:
-    """Return the routes under ``/v1/idgenerator``: numbers for services that add people themselves."""
+def generator_router(mint: Mint, vids: VidService, clock: Clock, signer: ResponseSigner) -> Router:
+    """Return the routes under ``/v1/idgenerator``: numbers for services that add people themselves; signed."""
     codes = ErrorCodes("KER-UIG-005", "KER-UIG-005", internal_message="Internal Server Error")
-    router = Router("/v1/idgenerator", codes, clock=clock)
+    router = Router("/v1/idgenerator", codes, clock=clock, signer=signer)
 
     @router.enveloped("GET", "/uin", allow(Permission.IDGENERATOR_USE))
     async def issue_uin() -> dict[str, object]:

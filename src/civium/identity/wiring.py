@@ -11,7 +11,7 @@ from civium.identity.vault import Vault
 from civium.identity.vid.http import vid_router
 from civium.identity.vid.service import VidService
 from civium.kernel.clock import Clock
-from civium.keys.api import Keys
+from civium.keys.api import KernelSigner, Keys
 from civium.masterdata.api import MasterData
 from civium.platform.database import Database
 from civium.platform.module import Module
@@ -37,11 +37,12 @@ def build(
     register = RegisterService(database, vault, records, mint, vids, outbox, master_data, clock)
     locks = LockService(database, vault, outbox, clock)
     individuals = IndividualIds(records, vids)
+    signer = KernelSigner(keys)
     return register, Module(
         "identity",
         routers=(
-            identity_router(register, locks, individuals, clock),
-            vid_router(vids, clock),
-            generator_router(mint, vids, clock),
+            identity_router(register, locks, individuals, clock, signer),
+            vid_router(vids, clock, signer),
+            generator_router(mint, vids, clock, signer),
         ),
     )

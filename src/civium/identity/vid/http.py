@@ -9,7 +9,7 @@ from civium.identity.vid.domain import VidStatus, kind_of
 from civium.identity.vid.service import VidService
 from civium.kernel.clock import Clock
 from civium.kernel.identifiers import UIN, VID, InvalidIdentifier
-from civium.platform.http import CallerParameter, RequestEnvelope, Router, WireModel, allow
+from civium.platform.http import CallerParameter, RequestEnvelope, ResponseSigner, Router, WireModel, allow
 from civium.platform.permissions import Permission
 
 VERSION = "v1"
@@ -34,9 +34,9 @@ class StatusRequest(WireModel):
     vid_status: str | None = Field(default=None, alias="vidStatus")
 
 
-def vid_router(vids: VidService, clock: Clock) -> Router:
-    """Return the VID routes under ``/idrepository/v1``."""
-    router = Router("/idrepository/v1", CODES, clock=clock)
+def vid_router(vids: VidService, clock: Clock, signer: ResponseSigner) -> Router:
+    """Return the VID routes under ``/idrepository/v1``; every answer is signed."""
+    router = Router("/idrepository/v1", CODES, clock=clock, signer=signer)
     _add_person_routes(router, vids, clock)
     _add_vid_routes(router, vids, clock)
     return router
