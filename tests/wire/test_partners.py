@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
+from civium.audit.api import AuditRecorded
 from civium.keys.wiring import build_trust
 from civium.partners.api import CertificateAuthorityAdded, PartnersChanged
 from civium.partners.store import PartnerStore
@@ -394,6 +395,19 @@ async def test_a_revoked_certificate_is_taken_back_and_not_taken_again(api, pki,
     code = await api.code("POST", "/v1/partnermanager/partners/certificate/upload", again)
     assert code == "KER-PCM-006"
     assert await api.code("POST", path, {"reason": ""}) == "PMS_COR_002"
+
+
+async def test_opening_contact_data_is_audited_with_who_asked(api, db, sealer_core):
+    await group(api)
+    await api.ok("POST", "/v1/partnermanager/partners", new_partner(), token="own")
+    await api.ok("GET", "/v1/partnermanager/partners/clinic", token="own")
+    await api.ok("GET", "/v1/partnermanager/partners")
+    opened = [
+        (act.actor, act.subject)
+        for act in await events(db, sealer_core, AuditRecorded)
+        if act.action == "partners.contact.read"
+    ]
+    assert opened == [("own", "clinic"), ("admin", "clinic")]
 
 
 async def test_contact_data_and_keys_are_sealed_at_rest(api, pki, db):

@@ -9,7 +9,7 @@ from civium.kernel.clock import iso_millis
 from civium.partners.domain import Contact, Partner, Policy
 from civium.partners.policies import policy_type
 from civium.partners.service import Partners
-from civium.platform.http import CallerParameter, ErrorCodes, RequestEnvelope, Router, WireModel, allow
+from civium.platform.http import Caller, CallerParameter, ErrorCodes, RequestEnvelope, Router, WireModel, allow
 from civium.platform.permissions import Permission
 
 _CODES = ErrorCodes(invalid="PMS_COR_002", internal="PMS_PRT_500", invalid_message="Invalid Input Parameter")
@@ -193,9 +193,9 @@ def partner_router(partners: Partners) -> Router:
     """Return the routes of the partner manager."""
     router = Router("/v1/partnermanager", _CODES)
 
-    async def described(partner: Partner) -> dict[str, Any]:
+    async def described(partner: Partner, caller: Caller) -> dict[str, Any]:
         group = await partners.group(partner.group_id) if partner.group_id else None
-        return _partner_json(partner, await partners.contact(partner.id), group.name if group else None)
+        return _partner_json(partner, await partners.contact(partner.id, caller), group.name if group else None)
 
     @router.enveloped("POST", "/partners", allow(Permission.PARTNER_REGISTER))
     async def register(body: RequestEnvelope[NewPartner], caller: CallerParameter) -> dict[str, Any]:
@@ -208,14 +208,16 @@ def partner_router(partners: Partners) -> Router:
         return {"partnerId": partner.id, "status": partner.status}
 
     @router.enveloped("GET", "/partners", allow(Permission.PARTNER_LIST))
-    async def list_partners(kind: Annotated[str | None, Query(alias="partnerType")] = None) -> dict[str, Any]:
+    async def list_partners(
+        caller: CallerParameter, kind: Annotated[str | None, Query(alias="partnerType")] = None
+    ) -> dict[str, Any]:
         """List partners, by type when given."""
-        return {"partners": [await described(partner) for partner in await partners.partners(kind)]}
+        return {"partners": [await described(partner, caller) for partner in await partners.partners(kind)]}
 
     @router.enveloped("GET", "/partners/{partner_id}", allow(Permission.PARTNER_READ))
     async def read(partner_id: str, caller: CallerParameter) -> dict[str, Any]:
         """Return a partner."""
-        return await described(await partners.partner(partner_id, caller))
+        return await described(await partners.partner(partner_id, caller), caller)
 
     @router.enveloped("POST", "/partners/certificate/ca/upload", allow(Permission.PARTNER_CA_UPLOAD))
     async def upload_ca(body: RequestEnvelope[CaUpload], caller: CallerParameter) -> dict[str, Any]:

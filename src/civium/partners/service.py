@@ -193,12 +193,14 @@ class Partners:
             raise Rejected("PMS_PRT_055", "User not authorized.")
         return partner
 
-    async def contact(self, partner_id: str) -> Contact:
-        """Open a partner's contact data."""
+    async def contact(self, partner_id: str, caller: Caller) -> Contact:
+        """Open a partner's contact data; audited."""
         box = await self._store.contact(partner_id)
         if box is None:
             raise Rejected("PMS_PRT_005", "Partner does not exist")
         clear = await self._sealer.unseal(_CONTACT, Place("partners.partner", partner_id, "contact"), box)
+        async with self._db.transaction() as tx:
+            await self._audit(tx, "partners.contact.read", caller, partner_id)
         return Contact(*json.loads(clear))
 
     async def partners(self, kind: str | None) -> Sequence[Partner]:
