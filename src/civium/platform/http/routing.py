@@ -178,7 +178,12 @@ class Router:
         status: int = 200,
     ) -> Response:
         """Return the envelope as an HTTP response, signed when this router signs."""
-        content = _json(
+        content = self._content(response, id, version, errors)
+        headers = {"response-signature": await self.signer.sign(content)} if self.signer is not None else {}
+        return Response(content, status_code=status, media_type="application/json", headers=headers)
+
+    def _content(self, response: object, id: str | None, version: str | None, errors: object) -> bytes:
+        return _json(
             {
                 "id": id,
                 "version": version,
@@ -188,11 +193,12 @@ class Router:
                 "errors": errors,
             }
         )
-        headers = {"response-signature": await self.signer.sign(content)} if self.signer is not None else {}
-        return Response(content, status_code=status, media_type="application/json", headers=headers)
 
     async def failure(self, problem: Exception, endpoint: _Endpoint | None) -> Response:
-        """Return the envelope of an error; logs what must not reach the caller."""
+        """Return the envelope of an error; logs what must not reach the caller.
+
+        It goes out unsigned, as HTTP 503, when nobody answers who could sign it.
+        """
         id, version = (endpoint.id, endpoint.version) if endpoint else (None, None)
         status = 200
         match problem:
@@ -222,7 +228,12 @@ class Router:
             case _:
                 _log.error("unexpected_error", error=type(problem).__name__, exc_info=problem)
                 status, errors = 500, [{"errorCode": self.codes.internal, "message": self.codes.internal_message}]
-        return await self.envelope(None, id=id, version=version, errors=errors, status=status)
+        try:
+            return await self.envelope(None, id=id, version=version, errors=errors, status=status)
+        except Unavailable as silent:
+            _log.warning("dependency_unavailable", error=type(silent).__name__)
+            errors = [{"errorCode": self.codes.internal, "message": self.codes.internal_message}]
+            return Response(self._content(None, id, version, errors), status_code=503, media_type="application/json")
 
 
 def _json(value: object) -> bytes:
