@@ -115,6 +115,14 @@ class TestSync:
         body = sync_body([entry], at=office.clock.now(), certificate=office.certificate.x509)
         assert code(await office.sync(body, reference=reference)) == "RPR-RGS-028"
 
+    async def test_for_a_registration_of_another_machine(self, office):
+        enrolment = enrolment_of()
+        own = sync_entry(office.build(enrolment), enrolment)
+        other = "1000210001" + enrolment.rid.reveal()[10:]
+        entry = msgspec.structs.replace(own, registration_id=other, packet_id=None)
+        body = sync_body([entry], at=office.clock.now(), certificate=office.certificate.x509)
+        assert code(await office.sync(body)) == "RPR-RGS-014"
+
     async def test_without_permission(self, office):
         assert (await office.sync('""', token="stranger"))["status"] == 403
         assert (await office.sync('""', token="nobody"))["status"] == 401
