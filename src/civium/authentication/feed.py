@@ -6,7 +6,7 @@ changed meanwhile makes the delivery fail; the dispatcher brings it again.
 
 import msgspec
 
-from civium.authentication import errors, locks
+from civium.authentication import locks
 from civium.authentication.api import AuthTypeStatusUpdated, CredentialIssued, IdStatusChanged
 from civium.authentication.person import Credential, People, Person
 from civium.authentication.snapshot import REFERENCE_PURPOSE, Anchors, RevokedCertificate, Salt, certificates, instant
@@ -95,9 +95,10 @@ class Feed:
             faults.point("authentication.intake.before-commit")
 
     async def id_status_changed(self, delivery: Delivery) -> None:
-        """Remove, deactivate or activate an identifier (section 14.2). Raises IDA-MLC-009 for an unknown one.
+        """Remove, deactivate or activate an identifier (section 14.2).
 
-        Uses that are gone do not come back by a deactivation and an activation.
+        One that is unknown was used up or removed before: there is nothing to do, and refusing the event would hold up
+        everything that follows for the person. Uses that are gone do not come back by deactivation and activation.
         """
         event = decode(delivery.payload, IdStatusChanged)
         id = await self._people.identity_of(event.id_hash)
@@ -105,7 +106,7 @@ class Feed:
         if event.action != REMOVE_ID:
             person = await self._person(id)
             if person is None:
-                raise errors.INVALID.of("id_hash")
+                return
             boxes = await self._people.with_state(
                 person,
                 expires_at=instant(event.expiry_timestamp) if event.expiry_timestamp else None,

@@ -84,14 +84,20 @@ class Store:
     # --- sync and upload
 
     async def put_sync(self, transaction: Transaction, rows: Sequence[SyncRow], at: datetime) -> None:
-        """Write what was announced; a packet announced again is updated."""
+        """Write what was announced; a packet announced again is updated.
+
+        What the supervisor said stands once the packet was received: nobody overturns it by announcing again.
+        """
         await transaction.execute_many(
-            """INSERT INTO registration.sync (packet_hash, rid_hash, process, reference, checksum, size,
+            """INSERT INTO registration.sync AS known (packet_hash, rid_hash, process, reference, checksum, size,
                    supervisor_status, language, version, rid_box, synced_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
                ON CONFLICT (packet_hash) DO UPDATE SET rid_hash = EXCLUDED.rid_hash, process = EXCLUDED.process,
                    reference = EXCLUDED.reference, checksum = EXCLUDED.checksum, size = EXCLUDED.size,
-                   supervisor_status = EXCLUDED.supervisor_status, language = EXCLUDED.language,
+                   language = EXCLUDED.language, supervisor_status = CASE WHEN EXISTS (
+                       SELECT FROM registration.registration r
+                       WHERE r.rid_hash = known.rid_hash AND r.process = known.process
+                   ) THEN known.supervisor_status ELSE EXCLUDED.supervisor_status END,
                    version = EXCLUDED.version, rid_box = EXCLUDED.rid_box, synced_at = EXCLUDED.synced_at""",
             [
                 (

@@ -8,7 +8,6 @@ import pytest
 from authentication_world import PERSON, World, codes
 from civium.authentication.api import CredentialIssued
 from civium.authentication.store import Changed
-from civium.kernel.errors import Rejected
 from civium.partners.api import PartnersChanged
 
 DOB = {"dob": "1990/01/31"}
@@ -52,12 +51,13 @@ async def test_expiry_of_the_credential(world: World) -> None:
     assert await passes(world, vid.identifier) == ["IDA-MLC-023"]
 
 
-async def test_the_status_of_an_unknown_identifier(world: World) -> None:
+async def test_the_status_of_an_unknown_identifier_holds_nothing_up(world: World) -> None:
     person = await world.credential()
     await world.status(person, "REMOVE_ID")
     await world.status(person, "REMOVE_ID")
-    with pytest.raises(Rejected, match="IDA-MLC-009"):
-        await world.status(person, "DEACTIVATE_ID", world.instant())
+    await world.status(person, "DEACTIVATE_ID", world.instant())
+    await world.status(person, "ACTIVATE_ID")
+    assert await passes(world, person.identifier) == ["IDA-MLC-018"]
 
 
 async def test_uses_do_not_come_back_by_deactivation_and_activation(world: World) -> None:

@@ -231,6 +231,14 @@ async def test_the_supervisor_said_no(office):
     assert await office.status(enrolment.rid, external=True) == "REJECTED"
 
 
+async def test_a_no_of_the_supervisor_is_not_overturned_by_announcing_again(office):
+    enrolment = enrolment_of()
+    packet = await office.bring(enrolment, supervisor_status="REJECTED")
+    await office.announce((packet, enrolment), supervisor_status="APPROVED")
+    await office.work()
+    assert await office.last_step(enrolment.rid) == ("VALIDATE_PACKET", "REJECTED", "RPR-PKV-FAILED-011")
+
+
 async def test_signed_by_another_machine(office):
     enrolment = enrolment_of()
     packet = office.build(enrolment, machine_key=rsa_key("stranger"))
