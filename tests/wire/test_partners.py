@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
 from civium.audit.api import AuditRecorded
+from civium.keys.api import KERNEL_SIGN, SignatureInvalid, jws
 from civium.keys.wiring import build_trust
 from civium.partners.api import CertificateAuthorityAdded, PartnersChanged
 from civium.partners.store import PartnerStore
@@ -75,7 +76,7 @@ class Api:
 @pytest.fixture
 async def api(db, keys_core, sealer_core, outbox_core, clock) -> AsyncIterator[Api]:
     trust = build_trust(db.core("keys"), keys_core, outbox_core, clock)
-    _, module = build(db.core("partners"), sealer_core, trust, outbox_core, clock)
+    _, module = build(db.core("partners"), sealer_core, keys_core, trust, outbox_core, clock)
     app = create_app(module.routers, Tokens(), Settings(mode="sandbox"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http:
         yield Api(http)
@@ -417,6 +418,16 @@ async def test_contact_data_and_keys_are_sealed_at_rest(api, pki, db):
             stored = repr(dict(row))
             for canary in ("Canary Road", "canary.example", "9000000000", party["apiKey"]):
                 assert canary not in stored
+
+
+async def test_every_answer_is_signed(api, keys_core):
+    answer = await api.http.get("/v1/partnermanager/partners", headers={"authorization": "Bearer admin"})
+    certificate_ = (await keys_core.certificate(KERNEL_SIGN)).x509
+    jws.verify(answer.headers["response-signature"], answer.content, certificate=certificate_, at=datetime.now(UTC))
+    with pytest.raises(SignatureInvalid):
+        jws.verify(
+            answer.headers["response-signature"], answer.content + b" ", certificate=certificate_, at=datetime.now(UTC)
+        )
 
 
 async def test_roles_are_asked_for(api):

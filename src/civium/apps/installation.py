@@ -99,7 +99,9 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
             database("masterdata"), core.sealer, core.keys, core.outbox, clock, settings
         )
         trust = build_trust(database("keys"), core.keys, core.outbox, clock)
-        partners, partners_module = build_partners(database("partners"), core.sealer, trust, core.outbox, clock)
+        partners, partners_module = build_partners(
+            database("partners"), core.sealer, core.keys, trust, core.outbox, clock
+        )
         register, identity_module = build_identity(
             database("identity"), core.sealer, core.keys, objects, core.outbox, master_data, clock
         )

@@ -52,14 +52,26 @@ def routers(service: AuthenticationService, keys: Keys, clock: Clock) -> tuple[R
     return _internal(keys, clock), _relying_parties(service, keys, clock)
 
 
+class _Signer:
+    """Signs answers with IDA:SIGN, certificate and its hash in the header (section 2.2)."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def sign(self, body: bytes) -> str:
+        """Return the detached JWS over ``body``."""
+        return await self._keys.jwt_sign(body, ref=IDA_SIGN, include_certificate=True, include_certificate_hash=True)
+
+
 def _relying_parties(service: AuthenticationService, keys: Keys, clock: Clock) -> Router:
-    router = Router(BASE, ErrorCodes("IDA-MLC-007", "IDA-MLC-007"), clock=clock)
+    signer = _Signer(keys)
+    router = Router(BASE, ErrorCodes("IDA-MLC-007", "IDA-MLC-007"), signer=signer, clock=clock)
 
     def endpoint(usage: Usage) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             body = await _answer(service, usage, request)
-            signature = await keys.jwt_sign(body, ref=IDA_SIGN, include_certificate=True, include_certificate_hash=True)
-            return Response(body, media_type="application/json", headers={"response-signature": signature})
+            headers = {"response-signature": await signer.sign(body)}
+            return Response(body, media_type="application/json", headers=headers)
 
         handle.__name__ = usage.name.lower()
         handle.__doc__ = _SUMMARIES[usage]
@@ -97,9 +109,8 @@ async def _answer(service: AuthenticationService, usage: Usage, request: Request
 
 
 def _internal(keys: Keys, clock: Clock) -> Router:
-    router = Router(
-        f"{BASE}/internal", ErrorCodes("KER-KMS-005", "KER-KMS-500", invalid_message="Invalid request"), clock=clock
-    )
+    codes = ErrorCodes("KER-KMS-005", "KER-KMS-500", invalid_message="Invalid request")
+    router = Router(f"{BASE}/internal", codes, signer=_Signer(keys), clock=clock)
     readable = allow(Permission.AUTHENTICATION_CERTIFICATE_READ)
 
     @router.enveloped("GET", "/getCertificate", readable)

@@ -77,9 +77,9 @@ class MachineClaim(WireModel):
 SchemaVersion = Annotated[float, Query(alias="schemaVersion", ge=0)]
 
 
-def masterdata_router(master_data: MasterData, clock: Clock) -> Router:
+def masterdata_router(master_data: MasterData, clock: Clock, signer: ResponseSigner) -> Router:
     """Return the routes under ``/v1/masterdata``."""
-    router = Router("/v1/masterdata", MASTERDATA_CODES, clock=clock)
+    router = Router("/v1/masterdata", MASTERDATA_CODES, signer=signer, clock=clock)
 
     @router.enveloped("GET", "/idschema/latest", allow(Permission.MASTERDATA_READ))
     async def latest_schema(version: SchemaVersion = 0) -> SchemaAnswer:
@@ -140,9 +140,9 @@ def _index_of(public_key: str) -> str:
         raise Rejected(SYNCDATA_CODES.invalid, SYNCDATA_CODES.invalid_message) from None
 
 
-def rid_router(master_data: MasterData, clock: Clock) -> Router:
+def rid_router(master_data: MasterData, clock: Clock, signer: ResponseSigner) -> Router:
     """Return the route under ``/v1/ridgenerator``."""
-    router = Router("/v1/ridgenerator", RID_CODES, clock=clock)
+    router = Router("/v1/ridgenerator", RID_CODES, signer=signer, clock=clock)
 
     @router.enveloped("GET", "/generate/rid/{centre_id}/{machine_id}", allow(Permission.REGISTRATION_RID_GENERATE))
     async def next_rid(centre_id: str, machine_id: str) -> dict[str, str]:

@@ -17,11 +17,12 @@ def build(
 ) -> tuple[MasterData, Module]:
     """Return master data and its routes. The shipped data are written when an empty database is first read."""
     service = MasterDataService(database, sealer, outbox, clock, settings.languages)
+    signer = KernelSigner(keys)
     return service, Module(
         "masterdata",
         routers=(
-            masterdata_router(service, clock),
-            syncdata_router(service, keys, clock, KernelSigner(keys)),
-            rid_router(service, clock),
+            masterdata_router(service, clock, signer),
+            syncdata_router(service, keys, clock, signer),
+            rid_router(service, clock, signer),
         ),
     )

@@ -9,7 +9,16 @@ from civium.kernel.clock import iso_millis
 from civium.partners.domain import Contact, Partner, Policy
 from civium.partners.policies import policy_type
 from civium.partners.service import Partners
-from civium.platform.http import Caller, CallerParameter, ErrorCodes, RequestEnvelope, Router, WireModel, allow
+from civium.platform.http import (
+    Caller,
+    CallerParameter,
+    ErrorCodes,
+    RequestEnvelope,
+    ResponseSigner,
+    Router,
+    WireModel,
+    allow,
+)
 from civium.platform.permissions import Permission
 
 _CODES = ErrorCodes(invalid="PMS_COR_002", internal="PMS_PRT_500", invalid_message="Invalid Input Parameter")
@@ -139,9 +148,9 @@ def _partner_json(partner: Partner, contact: Contact, group_name: str | None) ->
     }
 
 
-def policy_router(partners: Partners) -> Router:
+def policy_router(partners: Partners, signer: ResponseSigner) -> Router:
     """Return the routes of the policy manager."""
-    router = Router("/v1/policymanager", _CODES)
+    router = Router("/v1/policymanager", _CODES, signer=signer)
     manage = allow(Permission.POLICY_MANAGE)
 
     @router.enveloped("POST", "/policies/group/new", manage)
@@ -189,9 +198,9 @@ def policy_router(partners: Partners) -> Router:
     return router
 
 
-def partner_router(partners: Partners) -> Router:
+def partner_router(partners: Partners, signer: ResponseSigner) -> Router:
     """Return the routes of the partner manager."""
-    router = Router("/v1/partnermanager", _CODES)
+    router = Router("/v1/partnermanager", _CODES, signer=signer)
 
     async def described(partner: Partner, caller: Caller) -> dict[str, Any]:
         group = await partners.group(partner.group_id) if partner.group_id else None

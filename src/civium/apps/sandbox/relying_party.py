@@ -243,14 +243,22 @@ _README = """\
 `config.toml` configures `mosip-auth-sdk==0.5.4`; `partner.p12` holds your key and the certificate that the platform
 issued for it (password in `partner.p12.password`); `ida-partner.pem` is what requests are encrypted to.
 
-    import tomllib, types
-    from mosip_auth_sdk import MOSIPAuthenticator
-    with open("config.toml", "rb") as file:
-        settings = {{name: types.SimpleNamespace(**part) for name, part in tomllib.load(file).items()}}
-    client = MOSIPAuthenticator(config=types.SimpleNamespace(**settings))
-    sent = client.genotp(individual_id=VID, individual_id_type="VID", txn_id="1234567890", email=True)
-    answer = client.kyc(individual_id=VID, individual_id_type="VID", txn_id="1234567890", otp_value=OTP, consent=True)
-    print(client.decrypt_response(answer.json()))
+Run this from here, with the Python of an environment that has that client, such as `.venv-client` of the platform:
 
-A person to try it with: `civium sandbox person --json`. The OTP arrives at `{url}/sandbox/outbox?to=<e-mail>`.
+```python
+import tomllib, types
+from mosip_auth_sdk import MOSIPAuthenticator
+
+VID = "the vid that was printed"
+with open("config.toml", "rb") as file:
+    settings = {{name: types.SimpleNamespace(**part) for name, part in tomllib.load(file).items()}}
+client = MOSIPAuthenticator(config=types.SimpleNamespace(**settings))
+who = {{"individual_id": VID, "individual_id_type": "VID", "txn_id": "1234567890"}}
+print(client.genotp(**who, email=True).json())
+otp = input("The OTP, from {url}/sandbox/outbox?to=<the person's e-mail>: ")
+answer = client.kyc(**who, otp_value=otp, consent=True)
+print(client.decrypt_response(answer.json()))
+```
+
+`civium sandbox person --json` makes a person to try it with.
 """
