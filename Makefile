@@ -19,7 +19,7 @@ run: $(VENV)/.runtime .venv-client/.done ## bring the platform up, enrol and aut
 demo: $(VENV)/.runtime .venv-client/.done ## the same, then stop
 	$(BIN)/civium demo
 
-up: $(VENV)/.runtime ## start the sandbox in the background; returns when it is ready
+up: $(VENV)/.runtime .venv-client/.done ## start the sandbox in the background; returns when it is ready
 	$(BIN)/civium sandbox up
 
 down: ## stop the sandbox in the background

@@ -61,6 +61,12 @@ def test_the_command_line_finds_the_platform_on_the_port_that_it_was_started_wit
     assert platform.url in said.stdout
 
 
+def test_a_terminal_without_unicode_is_no_reason_to_fail(tmp_path):
+    said = civium("doctor", home=tmp_path, PYTHONIOENCODING="ascii")
+    assert (said.returncode, said.stderr) == (1, "")
+    assert "does not run" in said.stdout
+
+
 @pytest.mark.parametrize(
     ("home", "told"), [(Path("/proc/civium"), "/proc/civium"), (Path("/tmp", "l" * 120), "too long")]
 )

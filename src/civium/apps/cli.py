@@ -1,5 +1,6 @@
 """The command `civium`."""
 
+import io
 import json
 import shutil
 import sys
@@ -183,6 +184,9 @@ def reset(
 
 def main() -> None:
     """Run the command line; our own errors, and the system's, are one line that says what to do."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except (CiviumError, OSError) as problem:
