@@ -37,7 +37,7 @@ def routers() -> list[Router]:
     modules = (
         build_access(absent, absent, absent, absent, clock, settings)[1],
         build_masterdata(absent, absent, absent, absent, clock, settings)[1],
-        build_partners(absent, absent, absent, absent, clock)[1],
+        build_partners(absent, absent, absent, absent, absent, clock)[1],
         build_identity(absent, absent, absent, absent, absent, absent, clock)[1],
         build_registration(absent, absent, absent, absent, absent, absent, absent, absent, clock, settings)[1],
         build_authentication(absent, absent, absent, absent, clock, settings)[1],
