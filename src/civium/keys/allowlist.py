@@ -52,8 +52,31 @@ CORE: Final = (
     Grant("Unwrap", "RESIDENT", "?*", 1_000),
     Grant("Sign", "KERNEL", "SIGN", 10_000),
     Grant("Sign", "ACCESS", "", 2_000),
+    # ROOT and PMS certify, ACCESS makes tokens: no endpoint signs data with them.
+    *(
+        Grant("SignData", application, reference, 5_000)
+        for application, reference in (
+            ("KERNEL", "SIGN"),
+            ("PRE_REGISTRATION", ""),
+            ("REGISTRATION", ""),
+            ("REGISTRATION_PROCESSOR", ""),
+            ("ID_REPO", ""),
+            ("RESIDENT", ""),
+            ("ADMIN_SERVICES", ""),
+            ("DIGITAL_CARD", ""),
+            ("COMPLIANCE_TOOLKIT", ""),
+        )
+    ),
+    Grant("Unwrap", "DIGITAL_CARD", "?*", 1_000),
+    Grant("Unwrap", "COMPLIANCE_TOOLKIT", "?*", 1_000),
+    Grant("InstallCertificate", "*", "?*", 20),
+    Grant("MakeMaster", "*", "*", 5),
+    Grant("MakeRequest", "*", "*", 20),
+    Grant("Certify", "*", "*", 5),
+    Grant("Retire", "*", "?*", 20),
     Grant("IssuePartner", "PMS", "", 20),
     Grant("ZkFresh", "ZK", "POOL", 5_000),
+    Grant("ZkDerive", "ZK", "DERIVE", 1_000),
     Grant("IdentifierSalt", "SALT", "", 10_000),
     *_COMMON,
 )
@@ -75,6 +98,7 @@ AUTH: Final = (
     Grant("Sign", "IDA_VCI_EXCHANGE", "", 5_000),
     Grant("ZkDerive", "ZK", "DERIVE", 10_000),
     Grant("ZkInstall", "ZK", "INSTALL", 5_000),
+    Grant("ZkReEncrypt", "ZK", "RE-ENCRYPT", 50),
     *_COMMON,
 )
 
@@ -143,7 +167,7 @@ def _refusal(call: Call) -> KeyProblem:
                 "KER-CRY-012",
                 "Not Allowed to preform decryption for the provided application id and with authentication token",
             )
-        case "Sign":
+        case "Sign" | "SignData":
             return KeyProblem("KER-JWS-108", "Signing data not allowed for the authenticated token.")
         case _:
             return KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")

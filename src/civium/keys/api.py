@@ -8,6 +8,8 @@ by the allow-list of that context's socket. Everything that needs public keys on
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography import x509
@@ -68,8 +70,11 @@ class Certificate:
 
     @property
     def x509(self) -> x509.Certificate:
-        """The parsed certificate."""
-        return x509.load_pem_x509_certificate(self.pem.encode())
+        """The parsed certificate; parsed once for all its uses."""
+        return _parsed(self.pem)
+
+
+_parsed = lru_cache(maxsize=1024)(certificates.parse_pem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,24 @@ class DataKey:
 
     clear: bytes = field(repr=False)
     wrapped: bytes
+
+
+class SignedForm(StrEnum):
+    """What signed bytes are: forms that no one can take for each other, or for a certificate."""
+
+    JOSE = "jose"
+    """A JWS signing input: an encoded header, a dot, the payload."""
+    CMS = "cms"
+    """The signed attributes of a CMS signature (PDF)."""
+    RAW = "raw"
+    """Bytes that are neither of these nor a DER structure."""
+
+
+class SignatureAlgorithm(StrEnum):
+    """How RSA keys sign; both with SHA-256."""
+
+    RS256 = "RS256"
+    PS256 = "PS256"
 
 
 class Keys(Protocol):
@@ -181,6 +204,40 @@ class Keys(Protocol):
         ...
 
 
+class KeyAdministration(Keys, Protocol):
+    """The key process as the key manager's own endpoints see it: `keys` only, never another context."""
+
+    async def make_master(self, ref: KeyRef, subject: Sequence[str | None], *, force: bool) -> Certificate:
+        """Return a master's certificate, made when absent or when ``force`` asks. Raises KeyProblem (002, 010)."""
+        ...
+
+    async def signing_request(self, ref: KeyRef, subject: Sequence[str | None]) -> str:
+        """Return a PKCS#10 request for the current key of ``ref``. Raises KeyProblem."""
+        ...
+
+    async def certify(self, ref: KeyRef, pem: str) -> None:
+        """Give a key of ours the certificate of an outside authority. Raises KeyProblem."""
+        ...
+
+    async def retire(self, ref: KeyRef) -> None:
+        """End the new use of a base key; what was encrypted to it still opens. Raises KeyProblem."""
+        ...
+
+    async def sign_data(
+        self, ref: KeyRef, data: bytes, *, form: SignedForm, algorithm: SignatureAlgorithm, thumbprint: bytes
+    ) -> bytes:
+        """Return the signature over ``data``, made by the generation of ``thumbprint``.
+
+        Raises KeyProblem (KER-JWS-108) for bytes of another form than they claim, KER-KMS-001 when the generation is
+        not the current one.
+        """
+        ...
+
+    async def zk_re_encrypt(self, encrypted_random_key: str) -> str:
+        """Return a pool key that came wrapped for us under our own IDENTITY_CACHE key, base64 (section 4.5)."""
+        ...
+
+
 class KernelSigner:
     """Signs answers with KERNEL:SIGN, without certificate: machines verify with the synced one (section 6.6)."""
 
@@ -269,13 +326,16 @@ __all__ = [
     "DecryptionFailed",
     "DigestMismatch",
     "KernelSigner",
+    "KeyAdministration",
     "KeyProblem",
     "KeyRef",
     "Keys",
     "KeysAudited",
     "PartnerCertificate",
     "Sealer",
+    "SignatureAlgorithm",
     "SignatureInvalid",
+    "SignedForm",
     "TrustStore",
     "UntrustedCertificate",
     "ZkEncrypted",

@@ -23,6 +23,8 @@ from civium.keys.api import (
     DecryptionFailed,
     KeyProblem,
     KeyRef,
+    SignatureAlgorithm,
+    SignedForm,
     ZkEncrypted,
 )
 from civium.keys.formats import envelope as envelopes
@@ -31,6 +33,7 @@ from civium.keys.operations import Operations
 from civium.keys.protocol import (
     AnyCall,
     CertificateReply,
+    Certify,
     DataKeyReply,
     Failure,
     FrameProtocol,
@@ -41,9 +44,14 @@ from civium.keys.protocol import (
     IssuePartner,
     KeyedHash,
     MakeDataKey,
+    MakeMaster,
+    MakeRequest,
     Reply,
     Request,
+    Retire,
     Sign,
+    SignData,
+    Subject,
     TakeUsage,
     TokenId,
     Unwrap,
@@ -53,6 +61,7 @@ from civium.keys.protocol import (
     ZkFresh,
     ZkFreshReply,
     ZkInstall,
+    ZkReEncrypt,
 )
 
 CONNECT_SECONDS: Final = 5.0
@@ -170,6 +179,29 @@ class KeysClient:
 
     async def identifier_salt(self, modulo: int) -> str:
         return await self._binding.ask(IdentifierSalt(modulo), str)
+
+    async def make_master(self, ref: KeyRef, subject: Sequence[str | None], *, force: bool) -> Certificate:
+        call = MakeMaster(ref.application_id, ref.reference_id, msgspec.convert(subject, Subject), force)
+        return _certificate(await self._binding.ask(call, CertificateReply))
+
+    async def signing_request(self, ref: KeyRef, subject: Sequence[str | None]) -> str:
+        call = MakeRequest(ref.application_id, ref.reference_id, msgspec.convert(subject, Subject))
+        return await self._binding.ask(call, str)
+
+    async def certify(self, ref: KeyRef, pem: str) -> None:
+        await self._binding.ask(Certify(ref.application_id, ref.reference_id, pem), type(None))
+
+    async def retire(self, ref: KeyRef) -> None:
+        await self._binding.ask(Retire(ref.application_id, ref.reference_id), type(None))
+
+    async def sign_data(
+        self, ref: KeyRef, data: bytes, *, form: SignedForm, algorithm: SignatureAlgorithm, thumbprint: bytes
+    ) -> bytes:
+        call = SignData(ref.application_id, ref.reference_id, data, form, algorithm, thumbprint)
+        return await self._binding.ask(call, bytes)
+
+    async def zk_re_encrypt(self, encrypted_random_key: str) -> str:
+        return await self._binding.ask(ZkReEncrypt(encrypted_random_key), str)
 
     async def issue_partner_certificate(self, leaf_pem: str, *, encipherment: bool = True) -> Sequence[str]:
         return await self._binding.ask(IssuePartner(leaf_pem, encipherment), list[str])

@@ -63,6 +63,8 @@ class Generation:
     expires_at: datetime
     thumbprint: bytes
     private: rsa.RSAPrivateKey | None = field(repr=False)
+    former: tuple[bytes, ...] = ()
+    """Thumbprints of the same key's earlier certificates: what names them still opens."""
 
     @property
     def key_id(self) -> str:
@@ -93,6 +95,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
     issued_at: datetime
     expires_at: datetime
     private: bytes | None
+    former: tuple[bytes, ...] = ()
 
 
 class Hierarchy:
@@ -139,7 +142,8 @@ class Hierarchy:
         Masters never decrypt. Raises DecryptionFailed, the same for every reason.
         """
         for generation in self.generations(ref):
-            if generation.thumbprint == wanted and generation.private is not None and not _is_master(ref):
+            named = wanted in (generation.thumbprint, *generation.former)
+            if named and generation.private is not None and not _is_master(ref):
                 return generation.private
         raise DecryptionFailed("no key for this thumbprint")
 
@@ -189,6 +193,85 @@ class Hierarchy:
                     private=None,
                 )
             )
+
+    def make_master(self, ref: KeyRef, subject: x509.Name | None, *, force: bool) -> Generation:
+        """Return the current master, made now when there is none or when ``force`` asks for a new one.
+
+        Raises KeyProblem: KER-KMS-010 for a reference that is no master's, 002 for an unknown application.
+        """
+        if ref.reference_id and ref != self._plan.sign:
+            raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
+        if ref.application_id not in self._plan.policies:
+            raise KeyProblem("KER-KMS-002", "ApplicationId not found in Key Policy. Key/CSR generation not allowed.")
+        with self._making:
+            current = self._current(ref)
+            if current is not None:
+                if not force:
+                    return current
+                self._retire(current)
+            return self._generate(ref, self._now(), subject)
+
+    def retire(self, ref: KeyRef) -> None:
+        """End the new use of a base key or of another domain's certificate; what was encrypted to it still opens.
+
+        Raises KeyProblem: KER-KMS-021 for a master, 003 when nothing is in use.
+        """
+        if _is_master(ref):
+            raise KeyProblem("KER-KMS-021", "Key Revocation not allowed.")
+        with self._making:
+            current = self._current(ref)
+            if current is None:
+                raise KeyProblem("KER-KMS-003", "No unique alias is found")
+            self._retire(current)
+
+    def _retire(self, generation: Generation) -> None:
+        self._replace(replace(generation, expires_at=self._now(), state=State.DECRYPT_ONLY))
+
+    def signing_request(self, ref: KeyRef, subject: x509.Name | None) -> str:
+        """Return a PKCS#10 request for the current key, by default with the subject of its certificate.
+
+        Raises KeyProblem as ``current`` does, and KER-KMS-022 for a key that is not ours.
+        """
+        current = self.current(ref)
+        if current.private is None:
+            raise KeyProblem("KER-KMS-022", "CSR Generation not allowed for the provided App Id & Ref Id.")
+        return certificates.signing_request(subject or current.certificate.subject, current.signing_key())
+
+    def certify(self, ref: KeyRef, pem: str) -> None:
+        """Give the current key a certificate that an outside authority issued for it; its dates are the key's.
+
+        Raises KeyProblem: KER-PCM-001 for no certificate, KER-KMS-017 without a key, 015 for another domain's,
+        014 for another key's certificate, 027 for the same one, 001 for one that is not valid now.
+        """
+        certificate = certificates.parse_pem(pem)
+        mark = thumbprint(certificate)
+        with self._making:
+            current = self._current(ref)
+            if current is None:
+                raise KeyProblem("KER-KMS-017", "Certificate Not found in keystore table.")
+            if current.foreign:
+                raise KeyProblem(
+                    "KER-KMS-015", "Upload of certificate will not be allowed to update other domain certificate."
+                )
+            if certificate.public_key() != current.certificate.public_key():
+                raise KeyProblem("KER-KMS-014", "Certificate Key Not Matching with stored Key.")
+            if mark == current.thumbprint:
+                raise KeyProblem(
+                    "KER-KMS-027",
+                    "Upload of certificate will not be allowed, Current certificate thumbprint in DB matching with "
+                    "input certificate thumbprint.",
+                )
+            certified = replace(
+                current,
+                certificate=certificate,
+                issued_at=certificate.not_valid_before_utc,
+                expires_at=certificate.not_valid_after_utc,
+                thumbprint=mark,
+                former=(*current.former, current.thumbprint),
+            )
+            if not certified.issued_at <= self._now() < certified.expires_at - self._pre_expiry(certified):
+                raise KeyProblem("KER-KMS-001", "Certificate is not valid")
+            self._replace(certified)
 
     def rotate(self, ref: KeyRef) -> Generation:
         """Make a new generation now; the one before opens old data only. Raises KeyProblem as ``current`` does."""
@@ -271,11 +354,12 @@ class Hierarchy:
             raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
         return self._generate(ref, self._now())
 
-    def _generate(self, ref: KeyRef, now: datetime) -> Generation:
+    def _generate(self, ref: KeyRef, now: datetime, subject: x509.Name | None = None) -> Generation:
         private = rsa.generate_private_key(PUBLIC_EXPONENT, KEY_BITS)
         faults.point("keys.generated")
         validity = (self._plan.policies[ref.application_id] if _is_master(ref) else BASE).validity
-        subject, profile, issuer = self._certification(ref, now)
+        name, profile, issuer = self._certification(ref, now)
+        subject = subject or name
         certificate = certificates.issue(
             profile,
             subject,
@@ -360,6 +444,7 @@ class Hierarchy:
             issued_at=generation.issued_at,
             expires_at=generation.expires_at,
             private=private,
+            former=generation.former,
         )
         self._store.write(
             Record(
@@ -395,6 +480,7 @@ class Hierarchy:
             expires_at=body.expires_at,
             thumbprint=thumbprint(certificate),
             private=private,
+            former=body.former,
         )
 
 

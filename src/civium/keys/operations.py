@@ -12,7 +12,7 @@ from civium.kernel.clock import Clock
 from civium.kernel.secrets import Secret
 from civium.keys import secretbox
 from civium.keys.api import IDA_CRED_SERVICE, IDA_PARTNER_ID, IDA_PUBLIC_KEY, DecryptionFailed, KeyProblem, KeyRef
-from civium.keys.formats import certificates, jws, zk
+from civium.keys.formats import certificates, jws, signing, zk
 from civium.keys.formats.primitives import KEY_SIZE, new_key, unwrap
 from civium.keys.hierarchy import Generation, Hierarchy
 from civium.keys.keystore import Keystore, Record, root_key
@@ -21,6 +21,7 @@ from civium.keys.protocol import (
     AnyCall,
     Call,
     CertificateReply,
+    Certify,
     DataKeyReply,
     GetCertificate,
     GetCertificates,
@@ -29,7 +30,11 @@ from civium.keys.protocol import (
     IssuePartner,
     KeyedHash,
     MakeDataKey,
+    MakeMaster,
+    MakeRequest,
+    Retire,
     Sign,
+    SignData,
     TokenId,
     Unwrap,
     UnwrapDataKey,
@@ -37,6 +42,7 @@ from civium.keys.protocol import (
     ZkFresh,
     ZkFreshReply,
     ZkInstall,
+    ZkReEncrypt,
 )
 from civium.keys.secretbox import DATA_KEYS, SecretBox
 from civium.keys.zkpool import ZkPool
@@ -60,10 +66,16 @@ class Operations:
             InstallCertificate: self._install,
             Unwrap: self._unwrap,
             Sign: self._sign,
+            MakeMaster: self._make_master,
+            MakeRequest: self._make_request,
+            Certify: self._certify,
+            Retire: self._retire,
+            SignData: self._sign_data,
             IssuePartner: self._issue,
             ZkFresh: self._zk_fresh,
             ZkDerive: self._zk_derive,
             ZkInstall: self._zk_install,
+            ZkReEncrypt: self._zk_re_encrypt,
             TokenId: self._token_id,
             MakeDataKey: self._data_key,
             UnwrapDataKey: self._unwrap_data_key,
@@ -127,6 +139,27 @@ class Operations:
         signature = signer.signing_key().sign(signed, padding.PKCS1v15(), hashes.SHA256())
         return jws.assemble(signed, signature, include_payload=call.include_payload)
 
+    def _make_master(self, call: MakeMaster) -> CertificateReply:
+        subject = certificates.requested_name(call.subject, call.application, call.reference)
+        return _reply(self.hierarchy.make_master(call.ref, subject, force=call.force))
+
+    def _make_request(self, call: MakeRequest) -> str:
+        subject = certificates.requested_name(call.subject, call.application, call.reference)
+        return self.hierarchy.signing_request(call.ref, subject)
+
+    def _certify(self, call: Certify) -> None:
+        self.hierarchy.certify(call.ref, call.pem)
+
+    def _retire(self, call: Retire) -> None:
+        self.hierarchy.retire(call.ref)
+
+    def _sign_data(self, call: SignData) -> bytes:
+        signing.check_form(call.form, call.data)
+        signer = self.hierarchy.signer(call.ref)
+        if signer.thumbprint != call.thumbprint:
+            raise KeyProblem("KER-KMS-001", "Certificate is not valid")
+        return signer.signing_key().sign(call.data, signing.PADDINGS[call.algorithm], hashes.SHA256())
+
     def _issue(self, call: IssuePartner) -> list[str]:
         return self.hierarchy.issue_partner(call.leaf_pem, encipherment=call.encipherment)
 
@@ -142,13 +175,18 @@ class Operations:
     def _zk_install(self, call: ZkInstall) -> None:
         if not 0 <= call.index <= zk.MAX_INDEX:
             raise KeyProblem("KER-ZKC-006", "Invalid encrypted random Key.")
-        for part in zk.split_random_key(call.encrypted_random_key):
+        self.pool.install(call.index, self._random_key(call.encrypted_random_key))
+
+    def _zk_re_encrypt(self, call: ZkReEncrypt) -> str:
+        return self.pool.wire_wrapped(self._random_key(call.encrypted_random_key))
+
+    def _random_key(self, encrypted: str) -> bytes:
+        for part in zk.split_random_key(encrypted):
             try:
                 private = self.hierarchy.holder(IDA_CRED_SERVICE, part.thumbprint)
             except DecryptionFailed:
                 continue
-            self.pool.install(call.index, unwrap(private, part.wrapped))
-            return
+            return unwrap(private, part.wrapped)
         raise DecryptionFailed("no part of the random key is for this keystore")
 
     def _token_id(self, call: TokenId) -> str:

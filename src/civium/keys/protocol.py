@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal, cast
 
 import msgspec
 
-from civium.keys.api import KeyRef
+from civium.keys.api import KeyRef, SignatureAlgorithm, SignedForm
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
@@ -92,6 +92,52 @@ class Sign(_KeyCall, frozen=True, tag="sign"):
     include_certificate_hash: bool
 
 
+Subject = tuple[str | None, str | None, str | None, str | None, str | None, str | None]
+"""Country, state, location, organisation, unit and common name as asked for (``certificates.SUBJECT_ORDER``)."""
+
+
+class MakeMaster(_KeyCall, frozen=True, tag="make-master"):
+    """Answer: CertificateReply."""
+
+    threaded = True
+
+    subject: Subject
+    force: bool
+
+
+class MakeRequest(_KeyCall, frozen=True, tag="request"):
+    """Answer: the PKCS#10 request in PEM."""
+
+    threaded = True
+
+    subject: Subject
+
+
+class Certify(_KeyCall, frozen=True, tag="certify"):
+    """Give a key an outside authority's certificate. Answer: nothing."""
+
+    threaded = True
+
+    pem: str
+
+
+class Retire(_KeyCall, frozen=True, tag="retire"):
+    """End a key's new use. Answer: nothing."""
+
+    threaded = True
+
+
+class SignData(_KeyCall, frozen=True, tag="sign-data"):
+    """Sign bytes of one form with the generation of ``thumbprint``. Answer: the signature."""
+
+    threaded = True
+
+    data: bytes
+    form: SignedForm
+    algorithm: SignatureAlgorithm
+    thumbprint: bytes
+
+
 class IssuePartner(Call, frozen=True, tag="issue"):
     """Answer: list of PEMs."""
 
@@ -133,6 +179,17 @@ class ZkInstall(Call, frozen=True, tag="zk-install"):
 
     def key(self) -> tuple[str, str]:
         return "ZK", "INSTALL"
+
+
+class ZkReEncrypt(Call, frozen=True, tag="zk-re-encrypt"):
+    """Answer: base64 of the pool key under this context's IDENTITY_CACHE key."""
+
+    threaded = True
+
+    encrypted_random_key: str
+
+    def key(self) -> tuple[str, str]:
+        return "ZK", "RE-ENCRYPT"
 
 
 class TokenId(Call, frozen=True, tag="token"):
@@ -198,10 +255,16 @@ AnyCall = (
     | InstallCertificate
     | Unwrap
     | Sign
+    | MakeMaster
+    | MakeRequest
+    | Certify
+    | Retire
+    | SignData
     | IssuePartner
     | ZkFresh
     | ZkDerive
     | ZkInstall
+    | ZkReEncrypt
     | TokenId
     | MakeDataKey
     | UnwrapDataKey

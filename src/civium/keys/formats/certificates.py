@@ -1,7 +1,7 @@
 """Certificates and signing requests that the platform issues and reads (keys-and-crypto section 10.1)."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,6 +52,25 @@ def module_name(application_id: str, reference_id: str = "") -> x509.Name:
     suffix = f"{application_id}-{reference_id}" if reference_id else application_id
     values = ("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"www.mosip.io ({suffix})")
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in zip(SUBJECT_ORDER, values, strict=True)])
+
+
+def requested_name(values: Sequence[str | None], application_id: str, reference_id: str) -> x509.Name | None:
+    """Return the subject that a caller asked for, missing values by default; None when nothing was asked for.
+
+    ``values`` are in the order of ``SUBJECT_ORDER``. Raises KeyProblem (KER-KMS-005) for values that no name can hold.
+    """
+    if not any(values):
+        return None
+    default = module_name(application_id, reference_id)
+    try:
+        return x509.Name(
+            [
+                x509.NameAttribute(attribute.oid, value or attribute.value)
+                for attribute, value in zip(default, values, strict=True)
+            ]
+        )
+    except ValueError:
+        raise KeyProblem("KER-KMS-005", "Invalid request") from None
 
 
 def base_name(application_id: str, reference_id: str, issuer: x509.Name) -> x509.Name:
