@@ -1,7 +1,7 @@
 """The RSA key hierarchy of one security context and its life cycle (keys-and-crypto sections 1, 3 and 10.1).
 
 ROOT certifies module masters, masters certify base keys. A master signs only: base keys are wrapped by a
-key-encryption key of their own (section 13 no. 8). Every generation stays, to open what was encrypted to it, until it
+key-encryption key of their own (section 13 no. 8), both inside the context's vault. Every generation stays, to open what was encrypted to it, until it
 is destroyed. A thumbprint finds a generation only under its own (application, reference) (section 13 no. 6).
 """
 
@@ -19,12 +19,6 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 
 from civium.kernel import faults
 from civium.kernel.clock import Clock
@@ -33,10 +27,8 @@ from civium.keys.formats import certificates, identifiers
 from civium.keys.formats.primitives import rsa_key, thumbprint
 from civium.keys.keystore import Keystore, Record
 from civium.keys.plan import BASE, NO_BASE_KEYS, ROOT, SIGN, Plan
-from civium.keys.secretbox import BASE_KEY_KEK, SecretBox
+from civium.keys.vault import HeldKey, Vault
 
-PUBLIC_EXPONENT: Final = 65537
-KEY_BITS: Final = 2048
 PARTNER_VALIDITY: Final = timedelta(days=365)
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PREFIX: Final = "key-"
@@ -52,7 +44,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One generation of a key. Without ``private`` it is another domain's certificate, or destroyed."""
+    """One generation of a key. Without ``held`` it is another domain's certificate, or destroyed."""
 
     alias: str
     ref: KeyRef
@@ -62,7 +54,7 @@ class Generation:
     issued_at: datetime
     expires_at: datetime
     thumbprint: bytes
-    private: rsa.RSAPrivateKey | None = field(repr=False)
+    held: HeldKey | None = field(repr=False)
     former: tuple[bytes, ...] = ()
     """Thumbprints of the same key's earlier certificates: what names them still opens."""
 
@@ -72,9 +64,14 @@ class Generation:
         return identifiers.key_id(self.uni_ident)
 
     @property
+    def private(self) -> rsa.RSAPrivateKey | None:
+        """The private key, which may be a token's."""
+        return None if self.held is None else self.held.private
+
+    @property
     def foreign(self) -> bool:
         """Whether the key is another domain's, of which only the certificate is here."""
-        return self.private is None and self.state is not State.DESTROYED
+        return self.held is None and self.state is not State.DESTROYED
 
     def public(self) -> Certificate:
         """Return what may leave the key process."""
@@ -88,23 +85,23 @@ class Generation:
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True):
-    """The sealed part of a generation's file; ``private`` is PKCS#8, under the KEK for a base key."""
+    """The sealed part of a generation's file; ``kept`` is what the vault gave to keep of the private key."""
 
     certificate: bytes
     uni_ident: str
     issued_at: datetime
     expires_at: datetime
-    private: bytes | None
+    kept: bytes | None
     former: tuple[bytes, ...] = ()
 
 
 class Hierarchy:
     """The keys of one context. Reading takes no lock; making a key (about 0.1 s) holds one."""
 
-    def __init__(self, store: Keystore, box: SecretBox, plan: Plan, clock: Clock) -> None:
+    def __init__(self, store: Keystore, vault: Vault, plan: Plan, clock: Clock) -> None:
         """Read every generation; raises IntegrityError when a file was changed. About 60 microseconds each."""
         self._store = store
-        self._box = box
+        self._vault = vault
         self._plan = plan
         self._clock = clock
         self._making = Lock()
@@ -190,7 +187,7 @@ class Hierarchy:
                     issued_at=certificate.not_valid_before_utc,
                     expires_at=certificate.not_valid_after_utc,
                     thumbprint=mark,
-                    private=None,
+                    held=None,
                 )
             )
 
@@ -295,7 +292,8 @@ class Hierarchy:
                 if generation.thumbprint == wanted:
                     if generation == current:
                         raise KeyProblem("KER-KMS-021", "Key Revocation not allowed.")
-                    self._replace(replace(generation, state=State.DESTROYED, private=None))
+                    self._replace(replace(generation, state=State.DESTROYED, held=None))
+                    self._vault.erase_key(generation.alias)
                     return
         raise KeyProblem("KER-KMS-025", "Key Not found for the thumbprint prepended in encrypted data.")
 
@@ -355,7 +353,8 @@ class Hierarchy:
         return self._generate(ref, self._now())
 
     def _generate(self, ref: KeyRef, now: datetime, subject: x509.Name | None = None) -> Generation:
-        private = rsa.generate_private_key(PUBLIC_EXPONENT, KEY_BITS)
+        alias = str(uuid.uuid4())
+        held = self._vault.make_key(alias, master=_is_master(ref))
         faults.point("keys.generated")
         validity = (self._plan.policies[ref.application_id] if _is_master(ref) else BASE).validity
         name, profile, issuer = self._certification(ref, now)
@@ -363,14 +362,14 @@ class Hierarchy:
         certificate = certificates.issue(
             profile,
             subject,
-            private.public_key(),
+            held.private.public_key(),
             issuer=issuer.certificate.subject if issuer else subject,
-            signing_key=issuer.signing_key() if issuer else private,
+            signing_key=issuer.signing_key() if issuer else held.private,
             not_before=now,
             not_after=now + validity,
         )
         generation = Generation(
-            alias=str(uuid.uuid4()),
+            alias=alias,
             ref=ref,
             state=State.ACTIVE,
             certificate=certificate,
@@ -378,7 +377,7 @@ class Hierarchy:
             issued_at=now,
             expires_at=now + validity,
             thumbprint=thumbprint(certificate),
-            private=private,
+            held=held,
         )
         self._add(generation)
         return generation
@@ -433,17 +432,12 @@ class Hierarchy:
         self._generations[generation.ref] = _newest_first((generation, *self.generations(generation.ref)))
 
     def _save(self, generation: Generation) -> None:
-        private = None
-        if generation.private is not None:
-            private = generation.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            if not _is_master(generation.ref):
-                private = self._box.wrap(BASE_KEY_KEK, "rsa", private, generation.alias.encode())
         body = _Body(
             certificate=certificates.der(generation.certificate),
             uni_ident=generation.uni_ident,
             issued_at=generation.issued_at,
             expires_at=generation.expires_at,
-            private=private,
+            kept=None if generation.held is None else generation.held.kept,
             former=generation.former,
         )
         self._store.write(
@@ -460,16 +454,11 @@ class Hierarchy:
         body = msgspec.msgpack.decode(record.body, type=_Body)
         ref = KeyRef(record.application, record.reference)
         alias = record.name.removeprefix(_PREFIX)
-        private = None
-        if body.private is not None:
-            pkcs8 = body.private
-            if not _is_master(ref):
-                pkcs8 = self._box.unwrap(BASE_KEY_KEK, "rsa", pkcs8, alias.encode())
-            # The checks that are skipped cost 50 ms; the file was authenticated, and we wrote it.
-            loaded = load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
-            assert isinstance(loaded, rsa.RSAPrivateKey)
-            private = loaded
         certificate = certificates.parse_der(body.certificate)
+        held = None
+        if body.kept is not None:
+            private = self._vault.load_key(alias, body.kept, rsa_key(certificate), master=_is_master(ref))
+            held = HeldKey(private, body.kept)
         return Generation(
             alias=alias,
             ref=ref,
@@ -479,7 +468,7 @@ class Hierarchy:
             issued_at=body.issued_at,
             expires_at=body.expires_at,
             thumbprint=thumbprint(certificate),
-            private=private,
+            held=held,
             former=body.former,
         )
 

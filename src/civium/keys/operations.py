@@ -9,13 +9,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from civium.kernel.clock import Clock
-from civium.kernel.secrets import Secret
 from civium.keys import secretbox
 from civium.keys.api import IDA_CRED_SERVICE, IDA_PARTNER_ID, IDA_PUBLIC_KEY, DecryptionFailed, KeyProblem, KeyRef
 from civium.keys.formats import certificates, jws, signing, zk
 from civium.keys.formats.primitives import KEY_SIZE, new_key, unwrap
 from civium.keys.hierarchy import Generation, Hierarchy
-from civium.keys.keystore import Keystore, Record, root_key
+from civium.keys.keystore import Keystore, Record
+from civium.keys.opening import Unsealing, open_stores
 from civium.keys.plan import AUTH, CORE, Plan
 from civium.keys.protocol import (
     AnyCall,
@@ -32,6 +32,7 @@ from civium.keys.protocol import (
     MakeDataKey,
     MakeMaster,
     MakeRequest,
+    RenewSymmetric,
     Retire,
     Sign,
     SignData,
@@ -45,6 +46,7 @@ from civium.keys.protocol import (
     ZkReEncrypt,
 )
 from civium.keys.secretbox import DATA_KEYS, SecretBox
+from civium.keys.vault import Vault
 from civium.keys.zkpool import ZkPool
 
 _COMPLETE: Final = "complete"
@@ -53,12 +55,12 @@ _COMPLETE: Final = "complete"
 class Operations:
     """One security context's keystore, open. Thread-safe; knows nothing of callers and their rights."""
 
-    def __init__(self, store: Keystore, plan: Plan, clock: Clock) -> None:
+    def __init__(self, store: Keystore, vault: Vault, plan: Plan, clock: Clock) -> None:
         """Read the keystore; raises IntegrityError when a file was changed."""
         self._store = store
         self._plan = plan
-        self.secrets = SecretBox(store)
-        self.hierarchy = Hierarchy(store, self.secrets, plan, clock)
+        self.secrets = SecretBox(store, vault, clock)
+        self.hierarchy = Hierarchy(store, vault, plan, clock)
         self.pool = ZkPool(store, self.secrets)
         self._operations: dict[type[Call], Callable[[Any], object]] = {
             GetCertificate: self._certificate,
@@ -70,6 +72,7 @@ class Operations:
             MakeRequest: self._make_request,
             Certify: self._certify,
             Retire: self._retire,
+            RenewSymmetric: self._renew_symmetric,
             SignData: self._sign_data,
             IssuePartner: self._issue,
             ZkFresh: self._zk_fresh,
@@ -102,6 +105,13 @@ class Operations:
             self.pool.establish(pool_size, present=complete)
         if not complete:
             self._store.write(Record(_COMPLETE, b""))
+
+    def rotate_secret(self, name: str) -> int:
+        """Make a new version of a symmetric master and return its number; what it seals here is sealed anew."""
+        version = self.secrets.rotate(name)
+        if name == secretbox.IDENTITY_CACHE:
+            self.pool.rewrap()
+        return version.number
 
     def perform(self, call: AnyCall) -> object:
         """Return the answer that the call's type names.
@@ -152,6 +162,13 @@ class Operations:
 
     def _retire(self, call: Retire) -> None:
         self.hierarchy.retire(call.ref)
+
+    def _renew_symmetric(self, call: RenewSymmetric) -> bool:
+        if call.ref != KeyRef(self._plan.sign.application_id, "IDENTITY_CACHE"):
+            raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
+        if call.force:
+            self.rotate_secret(secretbox.IDENTITY_CACHE)
+        return call.force
 
     def _sign_data(self, call: SignData) -> bytes:
         signing.check_form(call.form, call.data)
@@ -220,23 +237,26 @@ def _reply(generation: Generation) -> CertificateReply:
 class Keystores:
     """The keystores of both security contexts, open and complete. A context manager: leaving it closes them."""
 
-    def __init__(self, home: Path, passphrase: Secret[str] | None, *, zk_pool_size: int, clock: Clock) -> None:
+    def __init__(self, home: Path, how: Unsealing, *, zk_pool_size: int, clock: Clock) -> None:
         """Open the keystores under ``home``, making both hierarchies at the first start (about 2 s).
 
-        Raises KeystoreClosed (wrong passphrase, in use) or IntegrityError (changed or lost files).
+        Raises KeystoreClosed (wrong passphrase or PIN, in use) or IntegrityError (changed or lost files).
         """
         with ExitStack() as closing:
-            root = root_key(home, passphrase)
-            core_store = Keystore(home / "core", "core", root)
-            closing.callback(core_store.close)
-            auth_store = Keystore(home / "auth", "auth", root)
-            closing.callback(auth_store.close)
-            self.core = Operations(core_store, CORE, clock)
+            opened = open_stores(home, how, closing)
+            self.core = Operations(*opened["core"], CORE, clock)
             self.core.establish((*secretbox.OWN, secretbox.IDENTIFIER_SALTS), pool_size=zk_pool_size)
-            self.auth = Operations(auth_store, AUTH, clock)
+            self.auth = Operations(*opened["auth"], AUTH, clock)
             self.auth.establish(secretbox.OWN, shared=self.core.secrets)
-            self.exchange()
+            self.keep_fresh()
             self._closing = closing.pop_all()
+
+    def keep_fresh(self) -> None:
+        """Do what time asks for: new versions of aged secrets, and the core's view of authentication's keys."""
+        for operations in (self.core, self.auth):
+            for name in operations.secrets.aged():
+                operations.rotate_secret(name)
+        self.exchange()
 
     def exchange(self) -> None:
         """Give the core the certificates that it encrypts to authentication with (first-line section 1, step 3)."""

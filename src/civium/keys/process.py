@@ -23,17 +23,17 @@ import uvloop
 from civium.kernel import faults
 from civium.kernel.clock import SystemClock
 from civium.kernel.errors import CiviumError, IntegrityError, Unavailable
-from civium.kernel.secrets import Secret
 from civium.keys import allowlist
 from civium.keys.allowlist import Gate
 from civium.keys.api import DecryptionFailed, KeyProblem
+from civium.keys.opening import unsealing
 from civium.keys.operations import Keystores, Operations
 from civium.keys.protocol import AnyCall, Failure, FrameProtocol, Reply, Request, TakeUsage
 from civium.platform.settings import Settings
 
 MAX_IN_FLIGHT: Final = 1024
 """Calls of one connection that wait for a thread before its reading pauses."""
-EXCHANGE_SECONDS: Final = 3600
+REFRESH_SECONDS: Final = 3600
 PR_SET_DUMPABLE: Final = 4
 _MAX_SOCKET_PATH: Final = 107
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -63,10 +63,9 @@ def main(settings: Settings, *, ready: int | None = None) -> None:
 
 def open_keystores(settings: Settings) -> Keystores:
     """Open the installation's keystores, making them at the first start."""
-    passphrase = settings.keys.passphrase
     return Keystores(
         settings.home / "keys",
-        None if passphrase is None else Secret(passphrase.get_secret_value()),
+        unsealing(settings.keys),
         zk_pool_size=settings.keys.zk_pool_size,
         clock=SystemClock(),
     )
@@ -89,9 +88,9 @@ async def _serve(settings: Settings, keystores: Keystores, ready: int | None) ->
             os.write(ready, b"ready\n")
         while not stop.is_set():
             try:
-                await asyncio.wait_for(stop.wait(), EXCHANGE_SECONDS)
+                await asyncio.wait_for(stop.wait(), REFRESH_SECONDS)
             except TimeoutError:
-                await loop.run_in_executor(threads, keystores.exchange)
+                await loop.run_in_executor(threads, keystores.keep_fresh)
         for server in servers:
             server.close()
 

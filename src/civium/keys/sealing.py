@@ -1,6 +1,6 @@
 """The `Sealer` of a security context: sealed boxes whose data keys come from the key process.
 
-A box is ``version ‖ u16 length ‖ wrapped data key ‖ nonce12 ‖ ct ‖ tag16``; 91 bytes more than its content. Purpose,
+A box is ``version ‖ u16 length ‖ wrapped data key ‖ nonce12 ‖ ct ‖ tag16``; 92 bytes more than its content. Purpose,
 place and header are authenticated, so a box opens only where it was sealed.
 """
 
