@@ -52,6 +52,7 @@ class Permission(StrEnum):
     """What a token's caller may be allowed to do: ``context:resource:action``, alphabetical."""
 
     ACCESS_TOKEN_VALIDATE = "access:token:validate"  # noqa: S105 - the name of a permission
+    ACCESS_USER_READ = "access:user:read"
     AUTHENTICATION_CERTIFICATE_READ = "authentication:certificate:read"
     IDENTITY_ADD = "identity:person:add"
     IDENTITY_LOCK = "identity:lock:change"
@@ -110,6 +111,7 @@ _REGISTER = frozenset({Role.REGISTRATION_PROCESSOR, Role.ID_REPOSITORY})
 GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.ACCESS_TOKEN_VALIDATE: _ALL,
+        Permission.ACCESS_USER_READ: frozenset({Role.GLOBAL_ADMIN, Role.ZONAL_ADMIN}),
         Permission.AUTHENTICATION_CERTIFICATE_READ: _ALL,
         Permission.IDENTITY_ADD: _REGISTER,
         Permission.IDENTITY_LOCK: frozenset({Role.RESIDENT, Role.ID_REPOSITORY}),

@@ -74,5 +74,12 @@ class Unauthenticated(Rejected):
 class Forbidden(Rejected):
     """The token's roles do not have the route's permission (HTTP 403)."""
 
+    def __init__(self, message: str = "Forbidden") -> None:
+        super().__init__("KER-ATH-403", message)
+
+
+class ForeignSite(Forbidden):
+    """A page of another site sent the request with the user's cookie (HTTP 403)."""
+
     def __init__(self) -> None:
-        super().__init__("KER-ATH-403", "Forbidden")
+        super().__init__("Forbidden : request of another site")
