@@ -13,6 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey, import_key
 
 from civium.kernel.clock import monotonic
+from civium.kernel.encoding import unb64
 from civium.kernel.errors import Unavailable
 from civium.platform.http.access import Unauthenticated
 from civium.platform.settings import TrustedIssuer
@@ -121,10 +122,12 @@ def _usable(content: bytes) -> PublicKeys:
 
 def _imported(member: dict[str, object]) -> PublicKey | None:
     try:
+        if member.get("kty") == "RSA" and len(unb64(str(member["n"]))) < MIN_RSA_BITS // 8:
+            return None
         key = import_key({name: value for name, value in member.items() if isinstance(value, str | list)})
-        return key if isinstance(key, RSAKey | ECKey) and not key.is_private and is_strong(key.public_key) else None
     except (JoseError, ValueError, TypeError, KeyError):
         return None
+    return key if isinstance(key, RSAKey | ECKey) and not key.is_private and is_strong(key.public_key) else None
 
 
 def is_strong(key: object) -> bool:

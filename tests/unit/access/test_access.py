@@ -9,8 +9,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from civium.access.domain import MAX_WAITING, SecretHasher
 from civium.access.accounts import sandbox_logins
+from civium.access.domain import MAX_WAITING, SecretHasher
 from civium.access.throttle import ACCOUNT, ADDRESS, WINDOW
 from civium.access.tokens import MAX_TOKEN_CHARACTERS
 from civium.audit.api import AuditRecorded
