@@ -3,21 +3,18 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from civium.apps import serving
+from civium.apps import keys_cli, serving
+from civium.apps.console import effective_settings, plain_errors
 from civium.kernel.clock import monotonic
 from civium.kernel.errors import CiviumError
 from civium.platform.postgres import Cluster
-from civium.platform.settings import Settings, UnknownSettingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,33 +24,11 @@ app = typer.Typer(
 )
 sandbox = typer.Typer(no_args_is_help=True, help="A small made-up country: people and relying parties to try with.")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(keys_cli.app, name="keys")
 
 _out = Console()
 _err = Console(stderr=True)
 CLIENT_PYTHON = Path(".venv-client/bin/python")
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Show our own errors as one line that says what to do; everything else keeps its trace."""
-    try:
-        yield
-    except CiviumError as problem:
-        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
-        raise typer.Exit(1) from None
-
-
-def _settings(mode: str | None = None) -> Settings:
-    try:
-        return serving.settings_of(mode)
-    except UnknownSettingError as problem:
-        _err.print(f"[red]civium:[/red] {problem}", highlight=False)
-        raise typer.Exit(2) from None
-    except ValidationError as problem:
-        for error in problem.errors(include_input=False, include_url=False):
-            place = ".".join(str(part) for part in error["loc"]) or "settings"
-            _err.print(f"[red]civium:[/red] {place}: {error['msg']}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -63,8 +38,8 @@ def serve(
     ] = False,
 ) -> None:
     """Start everything and serve until Ctrl-C."""
-    with _plain_errors():
-        serving.run(_settings("sandbox" if in_sandbox else None), _err)
+    with plain_errors():
+        serving.run(effective_settings("sandbox" if in_sandbox else None), _err)
 
 
 @app.command()
@@ -76,8 +51,8 @@ def demo(
     from civium.apps import demo as story
 
     began = monotonic()
-    with _plain_errors():
-        settings = _settings("sandbox")
+    with plain_errors():
+        settings = effective_settings("sandbox")
         if not client.exists():
             raise CiviumError(f"{client} is missing: run 'make demo', which makes the public client's environment")
         with serving.started(settings, _err) as server:
@@ -95,8 +70,8 @@ def demo(
 @sandbox.command("up")
 def sandbox_up() -> None:
     """Start the sandbox in the background; return when it is ready."""
-    with _plain_errors():
-        settings = _settings("sandbox")
+    with plain_errors():
+        settings = effective_settings("sandbox")
         serving.start_background(settings, _err)
         _out.print(f"Ready at {serving.url_of(settings)}; stop it with 'civium sandbox down'.")
 
@@ -104,8 +79,8 @@ def sandbox_up() -> None:
 @sandbox.command("down")
 def sandbox_down() -> None:
     """Stop the sandbox that runs in the background."""
-    with _plain_errors():
-        serving.stop_background(_settings("sandbox"))
+    with plain_errors():
+        serving.stop_background(effective_settings("sandbox"))
 
 
 @sandbox.command("partner")
@@ -117,7 +92,7 @@ def sandbox_partner(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.relying_party import make_relying_party, write_client_files
 
-    with _plain_errors(), Platform(serving.url_of(_settings("sandbox"))) as platform:
+    with plain_errors(), Platform(serving.url_of(effective_settings("sandbox"))) as platform:
         write_client_files(make_relying_party(platform, name), out)
         _out.print(f"{name} may authenticate people now; everything that its client needs is in {out}")
 
@@ -132,8 +107,8 @@ def sandbox_person(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.registration import enrol
 
-    with _plain_errors():
-        settings = _settings("sandbox")
+    with plain_errors():
+        settings = effective_settings("sandbox")
         with Platform(serving.url_of(settings)) as platform, _err.status("Making a person up and enrolling them ..."):
             person = enrol(platform, settings.home, make_applicant(seed))
         told = {
@@ -159,8 +134,8 @@ def doctor_command() -> None:
     """Check keys, expiry, clock, database, store and mail of the running installation; say each remedy."""
     from civium.apps import doctor
 
-    with _plain_errors():
-        findings = doctor.examine(_settings())
+    with plain_errors():
+        findings = doctor.examine(effective_settings())
         table = Table("", "Part", "Finding", "Remedy")
         for finding in findings:
             table.add_row("[green]✓" if finding.healthy else "[red]✗", finding.part, finding.found, finding.remedy)
@@ -172,7 +147,7 @@ def doctor_command() -> None:
 @app.command()
 def config() -> None:
     """Print the effective settings; secrets are masked."""
-    shown = _settings().model_dump(mode="json")
+    shown = effective_settings().model_dump(mode="json")
     _out.print_json(json.dumps(shown))
 
 
@@ -181,8 +156,8 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete all data under CIVIUM_HOME, keys included. Nothing brings them back."""
-    with _plain_errors():
-        settings = _settings()
+    with plain_errors():
+        settings = effective_settings()
         if serving.running(settings):
             raise CiviumError("the platform is running: stop it first (Ctrl-C, or 'civium sandbox down')")
         if not yes:

@@ -43,17 +43,24 @@ from civium.keys.protocol import (
     InstallCertificate,
     IssuePartner,
     KeyedHash,
+    KeyReply,
+    ListKeys,
     MakeDataKey,
     MakeMaster,
     MakeRequest,
+    RenewSymmetric,
     Reply,
+    ReportUsage,
     Request,
     Retire,
+    Rotate,
+    RotateSecret,
     Sign,
     SignData,
     Subject,
     TakeUsage,
     TokenId,
+    TotalUsage,
     Unwrap,
     UnwrapDataKey,
     UsageReply,
@@ -63,6 +70,7 @@ from civium.keys.protocol import (
     ZkInstall,
     ZkReEncrypt,
 )
+from civium.keys.usage import ABOUT_USAGE, citation
 
 CONNECT_SECONDS: Final = 5.0
 """How long a call waits for a key process that is starting."""
@@ -99,6 +107,26 @@ class KeysClient:
     async def usage(self) -> Sequence[UsageReply]:
         """Return how often each key was used since the last time this was asked."""
         return await self._binding.ask(TakeUsage(), list[UsageReply])
+
+    async def total_usage(self) -> Sequence[UsageReply]:
+        """Return how often each key was used since the key process began (operator's socket)."""
+        return await self._binding.ask(TotalUsage(), list[UsageReply])
+
+    async def list_keys(self) -> Sequence[KeyReply]:
+        """Return all generations of all keys (operator's socket)."""
+        return await self._binding.ask(ListKeys(), list[KeyReply])
+
+    async def rotate(self, ref: KeyRef) -> Certificate:
+        """Make a new generation of a key (operator's socket). Raises KeyProblem."""
+        return _certificate(await self._binding.ask(Rotate(ref.application_id, ref.reference_id), CertificateReply))
+
+    async def rotate_secret(self, name: str) -> int:
+        """Make a new version of a symmetric master, return its number (operator's socket). Raises KeyProblem."""
+        return await self._binding.ask(RotateSecret(name), int)
+
+    async def report_usage(self, uses: Sequence[UsageReply]) -> None:
+        """Add what was used of the data keys that this process holds."""
+        await self._binding.ask(ReportUsage(list(uses)), type(None))
 
     async def certificate(self, ref: KeyRef) -> Certificate:
         call = GetCertificate(ref.application_id, ref.reference_id)
@@ -194,6 +222,9 @@ class KeysClient:
     async def retire(self, ref: KeyRef) -> None:
         await self._binding.ask(Retire(ref.application_id, ref.reference_id), type(None))
 
+    async def renew_symmetric(self, ref: KeyRef, *, force: bool) -> bool:
+        return await self._binding.ask(RenewSymmetric(ref.application_id, ref.reference_id, force), bool)
+
     async def sign_data(
         self, ref: KeyRef, data: bytes, *, form: SignedForm, algorithm: SignatureAlgorithm, thumbprint: bytes
     ) -> bytes:
@@ -220,10 +251,10 @@ class InProcess:
         self._threads = ThreadPoolExecutor(threads, "keys")
 
     async def ask(self, call: AnyCall, answer: type[T]) -> T:
-        self._gate.admit(call)
+        self._gate.admit(call, citation(call))
         result: object
-        if isinstance(call, TakeUsage):
-            result = self._gate.take_usage()
+        if isinstance(call, ABOUT_USAGE):
+            result = self._gate.ledger.answer(call)
         elif call.threaded:
             loop = asyncio.get_running_loop()
             result = await loop.run_in_executor(self._threads, self._operations.perform, call)
@@ -315,7 +346,7 @@ class _Connection(FrameProtocol):
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
         try:
-            self.send(Request(number, call))
+            self.send(Request(number, call, citation(call)))
             async with asyncio.timeout(CALL_SECONDS):
                 return await future
         except TimeoutError:

@@ -1,14 +1,15 @@
 """The RSA key hierarchy of one security context and its life cycle (keys-and-crypto sections 1, 3 and 10.1).
 
 ROOT certifies module masters, masters certify base keys. A master signs only: base keys are wrapped by a
-key-encryption key of their own (section 13 no. 8), both inside the context's vault. Every generation stays, to open what was encrypted to it, until it
-is destroyed. A thumbprint finds a generation only under its own (application, reference) (section 13 no. 6).
+key-encryption key of their own (section 13 no. 8), both inside the context's vault. Every generation stays, to open
+what was encrypted to it, until it is destroyed. A thumbprint finds a generation only under its own (application,
+reference) (section 13 no. 6).
 """
 
 import re
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,7 +28,7 @@ from civium.keys.formats import certificates, identifiers
 from civium.keys.formats.primitives import rsa_key, thumbprint
 from civium.keys.keystore import Keystore, Record
 from civium.keys.plan import BASE, NO_BASE_KEYS, ROOT, SIGN, Plan
-from civium.keys.vault import HeldKey, Vault
+from civium.keys.vault import KEY_BITS, HeldKey, Vault
 
 PARTNER_VALIDITY: Final = timedelta(days=365)
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -120,6 +121,11 @@ class Hierarchy:
     def generations(self, ref: KeyRef) -> tuple[Generation, ...]:
         """Return all generations, newest first; empty when there is none."""
         return self._generations.get(ref, ())
+
+    def all_generations(self) -> Iterator[Generation]:
+        """Return the generations of every key, by key and newest first."""
+        for ref in sorted(self._generations, key=lambda each: (each.application_id, each.reference_id)):
+            yield from self.generations(ref)
 
     def current(self, ref: KeyRef) -> Generation:
         """Return the generation for new use, made now if it may be (section 3).
@@ -270,6 +276,46 @@ class Hierarchy:
                 raise KeyProblem("KER-KMS-001", "Certificate is not valid")
             self._replace(certified)
 
+    def adopt(self, ref: KeyRef, private: rsa.RSAPrivateKey, certificate: x509.Certificate) -> Generation:
+        """Take in a key of our own that was made elsewhere, with its certificate; it is the current one from now on.
+
+        Raises KeyProblem: KER-KMS-002 unknown application, 010 a reference that is none, 016 a base key that may not
+        be, 014 another key's certificate, KER-CRY-002 a key that is not RSA-2048, KER-PCM-004 one not valid now.
+        """
+        if ref.application_id not in self._plan.policies:
+            raise KeyProblem("KER-KMS-002", "ApplicationId not found in Key Policy. Key/CSR generation not allowed.")
+        master = _is_master(ref)
+        if not master and ref.application_id in NO_BASE_KEYS:
+            raise _not_allowed()
+        if not master and not _REFERENCE.fullmatch(ref.reference_id):
+            raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
+        if private.key_size != KEY_BITS:
+            raise KeyProblem("KER-CRY-002", "public key is invalid")
+        if certificate.public_key() != private.public_key():
+            raise KeyProblem("KER-KMS-014", "Certificate Key Not Matching with stored Key.")
+        now = self._now()
+        alias = str(uuid.uuid4())
+        with self._making:
+            adopted = Generation(
+                alias=alias,
+                ref=ref,
+                state=State.ACTIVE,
+                certificate=certificate,
+                uni_ident=self._free_uni_ident(ref, now),
+                issued_at=certificate.not_valid_before_utc,
+                expires_at=certificate.not_valid_after_utc,
+                thumbprint=thumbprint(certificate),
+                held=None,
+            )
+            if not adopted.issued_at <= now < adopted.expires_at - self._pre_expiry(adopted):
+                raise KeyProblem("KER-PCM-004", "Certificate Dates are not valid.")
+            current = self._current(ref)
+            adopted = replace(adopted, held=self._vault.adopt_key(alias, private, master=master))
+            if current is not None:
+                self._retire(current)
+            self._add(adopted)
+        return adopted
+
     def rotate(self, ref: KeyRef) -> Generation:
         """Make a new generation now; the one before opens old data only. Raises KeyProblem as ``current`` does."""
         with self._making:
@@ -333,7 +379,7 @@ class Hierarchy:
         return found[0] if found else None
 
     def _pre_expiry(self, generation: Generation) -> timedelta:
-        if generation.foreign:
+        if generation.ref.application_id not in self._plan.policies:
             return timedelta(0)
         if _is_master(generation.ref):
             return self._plan.policies[generation.ref.application_id].pre_expiry

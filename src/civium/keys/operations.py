@@ -1,6 +1,6 @@
 """What a keystore does with its keys: the operations behind every call, and the opening of both keystores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,7 +13,7 @@ from civium.keys import secretbox
 from civium.keys.api import IDA_CRED_SERVICE, IDA_PARTNER_ID, IDA_PUBLIC_KEY, DecryptionFailed, KeyProblem, KeyRef
 from civium.keys.formats import certificates, jws, signing, zk
 from civium.keys.formats.primitives import KEY_SIZE, new_key, unwrap
-from civium.keys.hierarchy import Generation, Hierarchy
+from civium.keys.hierarchy import Generation, Hierarchy, State
 from civium.keys.keystore import Keystore, Record
 from civium.keys.opening import Unsealing, open_stores
 from civium.keys.plan import AUTH, CORE, Plan
@@ -29,11 +29,15 @@ from civium.keys.protocol import (
     InstallCertificate,
     IssuePartner,
     KeyedHash,
+    KeyReply,
+    ListKeys,
     MakeDataKey,
     MakeMaster,
     MakeRequest,
     RenewSymmetric,
     Retire,
+    Rotate,
+    RotateSecret,
     Sign,
     SignData,
     TokenId,
@@ -84,6 +88,9 @@ class Operations:
             UnwrapDataKey: self._unwrap_data_key,
             KeyedHash: self._keyed_hash,
             IdentifierSalt: self._identifier_salt,
+            ListKeys: self._list_keys,
+            Rotate: self._rotate,
+            RotateSecret: self._rotate_secret,
         }
 
     def establish(self, secrets: tuple[str, ...], *, pool_size: int = 0, shared: SecretBox | None = None) -> None:
@@ -226,6 +233,33 @@ class Operations:
         if not 0 <= call.modulo < secretbox.SALTS:
             raise KeyProblem("KER-KMS-005", "Invalid request")
         return self.secrets.identifier_salt(call.modulo)
+
+    def _list_keys(self, _: ListKeys) -> list[KeyReply]:
+        return [*map(_key_reply, self.hierarchy.all_generations()), *self._secret_replies()]
+
+    def _secret_replies(self) -> Iterator[KeyReply]:
+        for name in secretbox.OWN:
+            for place, version in enumerate(self.secrets.versions(name)):
+                state = State.DESTROYED if version.kept is None else State.DECRYPT_ONLY if place else State.ACTIVE
+                yield KeyReply("", name, state, "", str(version.number), version.made_at, None)
+
+    def _rotate(self, call: Rotate) -> CertificateReply:
+        return _reply(self.hierarchy.rotate(call.ref))
+
+    def _rotate_secret(self, call: RotateSecret) -> int:
+        return self.rotate_secret(call.name)
+
+
+def _key_reply(generation: Generation) -> KeyReply:
+    return KeyReply(
+        generation.ref.application_id,
+        generation.ref.reference_id,
+        "other domain" if generation.foreign else generation.state,
+        generation.thumbprint.hex(),
+        generation.key_id,
+        generation.issued_at,
+        generation.expires_at,
+    )
 
 
 def _reply(generation: Generation) -> CertificateReply:

@@ -134,7 +134,7 @@ class TokenVault:
         self._erase(ObjectClass.PRIVATE_KEY, uuid.UUID(alias).bytes)
 
     def read(self) -> int:
-        """Return how often the context's index changed, as the token remembers (:class:`civium.keys.keystore.Floor`)."""
+        """Return how often the context's index changed, as the token remembers."""
 
         def find(session: pkcs11.Session) -> int:
             found = [int.from_bytes(each[Attribute.VALUE], "big") for each in self._epochs(session)]

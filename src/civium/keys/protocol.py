@@ -127,6 +127,14 @@ class Retire(_KeyCall, frozen=True, tag="retire"):
     threaded = True
 
 
+class RenewSymmetric(_KeyCall, frozen=True, tag="renew-symmetric"):
+    """Answer: whether a new version was made."""
+
+    threaded = True
+
+    force: bool
+
+
 class SignData(_KeyCall, frozen=True, tag="sign-data"):
     """Sign bytes of one form with the generation of ``thumbprint``. Answer: the signature."""
 
@@ -249,6 +257,46 @@ class TakeUsage(Call, frozen=True, tag="usage"):
         return "USAGE", ""
 
 
+class ReportUsage(Call, frozen=True, tag="report"):
+    """Tell uses of data keys that a caller holds: opened boxes. Answer: nothing."""
+
+    uses: list["UsageReply"]
+
+    def key(self) -> tuple[str, str]:
+        return "USAGE", ""
+
+
+class TotalUsage(Call, frozen=True, tag="total"):
+    """Answer: list of UsageReply since the process began."""
+
+    def key(self) -> tuple[str, str]:
+        return "USAGE", ""
+
+
+class ListKeys(Call, frozen=True, tag="list"):
+    """Answer: list of KeyReply, all generations of all keys."""
+
+    def key(self) -> tuple[str, str]:
+        return "LIST", ""
+
+
+class Rotate(_KeyCall, frozen=True, tag="rotate"):
+    """Make a new generation of a key. Answer: CertificateReply."""
+
+    threaded = True
+
+
+class RotateSecret(Call, frozen=True, tag="rotate-secret"):
+    """Make a new version of a symmetric master. Answer: its number."""
+
+    threaded = True
+
+    name: str
+
+    def key(self) -> tuple[str, str]:
+        return "SECRET", self.name
+
+
 AnyCall = (
     GetCertificate
     | GetCertificates
@@ -259,6 +307,7 @@ AnyCall = (
     | MakeRequest
     | Certify
     | Retire
+    | RenewSymmetric
     | SignData
     | IssuePartner
     | ZkFresh
@@ -271,6 +320,11 @@ AnyCall = (
     | KeyedHash
     | IdentifierSalt
     | TakeUsage
+    | ReportUsage
+    | TotalUsage
+    | ListKeys
+    | Rotate
+    | RotateSecret
 )
 
 
@@ -299,12 +353,37 @@ class DataKeyReply(Message, frozen=True):
 
 
 class UsageReply(Message, frozen=True):
-    """How often an operation used a key."""
+    """How often an operation used a key for a purpose, and for how many transactions.
+
+    ``uncited`` counts those uses that named no transaction: there should be none.
+    """
 
     operation: str
     application: str
     reference: str
+    purpose: str
     count: int
+    uncited: int
+    transactions: int
+
+
+class KeyReply(Message, frozen=True):
+    """One generation of a key, or one version of a symmetric master (whose application is empty)."""
+
+    application: str
+    reference: str
+    state: str
+    thumbprint: str
+    key_id: str
+    issued_at: datetime
+    expires_at: datetime | None
+
+
+class Citation(Message, frozen=True):
+    """What a call is for: a purpose, and the transaction (correlation id) that needs it."""
+
+    purpose: str
+    transaction: str | None
 
 
 class Request(Message, frozen=True):
@@ -312,6 +391,7 @@ class Request(Message, frozen=True):
 
     id: int
     call: AnyCall
+    citation: Citation
 
 
 class Failure(Message, frozen=True):

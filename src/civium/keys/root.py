@@ -26,7 +26,7 @@ SALT_BYTES: Final = 16
 KEY_FILE: Final = "root.key"
 SALT_FILE: Final = "root.salt"
 DUAL_FILE: Final = "root.dual"
-TOKEN_FILE: Final = "root.token"
+TOKEN_FILE: Final = "root.token"  # noqa: S105 - the name of a file
 
 _KINDS: Final = {
     KEY_FILE: "with root.key: set neither a passphrase nor a token",

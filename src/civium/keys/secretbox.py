@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Final
 
 import msgspec
-
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from civium.kernel.clock import Clock

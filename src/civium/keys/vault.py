@@ -73,8 +73,12 @@ class SoftwareVault:
 
     def __init__(self, store: Keystore) -> None:
         """Read or make the key that wraps base keys."""
-        self._store = store
-        self._kek: bytes | None = None
+        name = f"secret-{BASE_KEY_KEK}"
+        record = store.read(name)
+        if record is None:
+            record = Record(name, secrets.token_bytes(KEY_BYTES), BASE_KEY_KEK)
+            store.write(record)
+        self._kek = derive(record.body, f"{BASE_KEY_KEK}/rsa")
 
     def make_secret(self, name: str) -> bytes:  # noqa: ARG002 - a token names its objects
         return secrets.token_bytes(KEY_BYTES)
@@ -90,10 +94,10 @@ class SoftwareVault:
 
     def adopt_key(self, alias: str, private: rsa.RSAPrivateKey, *, master: bool) -> HeldKey:
         pkcs8 = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return HeldKey(private, pkcs8 if master else seal_bytes(self._wrapping_key(), pkcs8, alias.encode()))
+        return HeldKey(private, pkcs8 if master else seal_bytes(self._kek, pkcs8, alias.encode()))
 
     def load_key(self, alias: str, kept: bytes, public: rsa.RSAPublicKey, *, master: bool) -> rsa.RSAPrivateKey:
-        pkcs8 = kept if master else open_bytes(self._wrapping_key(), kept, alias.encode())
+        pkcs8 = kept if master else open_bytes(self._kek, kept, alias.encode())
         # The checks that are skipped cost 50 ms; the file was authenticated, and we wrote it.
         loaded = load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
         assert isinstance(loaded, rsa.RSAPrivateKey)
@@ -102,13 +106,3 @@ class SoftwareVault:
 
     def erase_key(self, alias: str) -> None:
         """Do nothing: the sealed file was all there is."""
-
-    def _wrapping_key(self) -> bytes:
-        if self._kek is None:
-            name = f"secret-{BASE_KEY_KEK}"
-            record = self._store.read(name)
-            if record is None:
-                record = Record(name, secrets.token_bytes(KEY_BYTES), BASE_KEY_KEK)
-                self._store.write(record)
-            self._kek = derive(record.body, f"{BASE_KEY_KEK}/rsa")
-        return self._kek

@@ -15,10 +15,11 @@ from civium.keys import allowlist, client, process
 from civium.keys.allowlist import Gate, Grant
 from civium.keys.api import IDA_PARTNER, KERNEL_SIGN, KeyProblem, packet_key
 from civium.keys.process import socket_path
-from civium.keys.protocol import KeyedHash, Sign, Unwrap
+from civium.keys.protocol import Citation, KeyedHash, Sign, Unwrap
 from keys_fixtures import open_home
 
 PACKET = packet_key("10001", "10001")
+WHY = Citation("test", "t-1")
 
 
 async def test_it_stops_on_sigterm_and_clients_find_it_again(home, server_over):
@@ -156,18 +157,18 @@ def test_a_rate_is_held_and_recovers():
     gate = Gate("core", [Grant("KeyedHash", "HASH", "uin", 3)], time=lambda: now[0])
     call = KeyedHash("uin", b"1")
     for _ in range(3):
-        gate.admit(call)
+        gate.admit(call, WHY)
     with pytest.raises(Unavailable):
-        gate.admit(call)
+        gate.admit(call, WHY)
     now[0] += 0.4
-    gate.admit(call)
+    gate.admit(call, WHY)
     with pytest.raises(Unavailable):
-        gate.admit(call)
+        gate.admit(call, WHY)
 
 
 def test_a_refusal_is_logged_without_arguments(capsys):
     with pytest.raises(KeyProblem):
-        Gate("auth", allowlist.AUTH).admit(Unwrap("REGISTRATION", "10001_10001", b"secret bytes", None))
+        Gate("auth", allowlist.AUTH).admit(Unwrap("REGISTRATION", "10001_10001", b"secret bytes", None), WHY)
     shown = "".join(capsys.readouterr())
     assert "key_call_refused" in shown
     assert "Unwrap" in shown
@@ -184,7 +185,7 @@ def test_calls_do_not_show_their_content():
 @pytest.mark.parametrize("reference", ["", "10001", "SIGN"])
 def test_core_unwraps_only_packets_of_machines(reference):
     with pytest.raises(KeyProblem, match="KER-CRY-012"):
-        Gate("core", allowlist.CORE).admit(Unwrap("REGISTRATION", reference, b"", None))
+        Gate("core", allowlist.CORE).admit(Unwrap("REGISTRATION", reference, b"", None), WHY)
 
 
 async def test_a_peer_of_another_user_is_cut_off(stores, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from civium.kernel.secrets import Secret
 from civium.keys.opening import TokenAccess
 
 LIBRARY = Path("/usr/lib/softhsm/libsofthsm2.so")
-PACKAGES = Path(__file__).parents[3] / "tools" / "packages"
+PACKAGES = Path(__file__).parents[1] / "tools" / "packages"
 PIN = "4711-not-a-secret"
 
 
