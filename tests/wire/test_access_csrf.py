@@ -29,7 +29,7 @@ def probe():
 
 @pytest.fixture
 async def access_and_http(db, sealer_core, keys_core, outbox_core, clock, tmp_path):
-    settings = Settings(home=tmp_path, access=AccessSettings(trusted_origins={PORTAL}))
+    settings = Settings(home=tmp_path, access=AccessSettings(trusted_origins=(PORTAL,)))
     access, module = wiring.build(db.core("access"), sealer_core, keys_core, outbox_core, clock, settings)
     await access.register_client("client", Secret("s"), (Role.METRICS,))
     app = create_app([*module.routers, probe()], access, settings)

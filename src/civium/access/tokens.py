@@ -174,7 +174,7 @@ class _ForeignTokens:
             raise Unauthenticated
         if not isinstance(client, str) or not isinstance(subject, str) or not subject:
             raise Unauthenticated
-        if not (audiences | {client}) & self._trusted.audiences:
+        if (audiences | {client}).isdisjoint(self._trusted.audiences):
             raise Unauthenticated
         names = [each for each in roles if isinstance(each, str)] if isinstance(roles, list) else []
         return VerifiedToken(

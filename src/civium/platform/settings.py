@@ -70,6 +70,21 @@ class KeySettings(_Section):
     zk_pool_size: int = 10_000
 
 
+class KeyManagerSettings(_Section):
+    """What the endpoints under ``/v1/keymanager`` allow (keys-and-crypto section 13).
+
+    ``access_allowed`` replaces who may use an application's private keys: token subjects by application id, or by
+    ``application:reference``. ``accept_unknown_signers`` lets jwtVerify take a certificate that nobody vouches for.
+    ``private_list_hosts`` are hosts inside our own network from which revocation lists may be fetched.
+    """
+
+    access_allowed: dict[str, frozenset[str]] = {}
+    pin_minimum_length: int = Field(default=6, ge=4)
+    sign_json_only: bool = False
+    accept_unknown_signers: bool = False
+    private_list_hosts: frozenset[str] = frozenset()
+
+
 class MailSettings(_Section):
     """The SMTP server that takes mail, and the sender's address."""
 
@@ -117,7 +132,7 @@ class TrustedIssuer(_Section):
 
     issuer: str = Field(min_length=1)
     jwks_uri: str
-    audiences: frozenset[str] = Field(min_length=1)
+    audiences: tuple[str, ...] = Field(min_length=1)
     roles_claim: str = "realm_access.roles"
     client_claim: str = "azp"
     subject_claim: str = "preferred_username"
@@ -142,7 +157,7 @@ class AccessSettings(_Section):
     issuer: str | None = None
     issuers: tuple[TrustedIssuer, ...] = ()
     certificates: tuple[CertificateClient, ...] = ()
-    trusted_origins: frozenset[str] = frozenset()
+    trusted_origins: tuple[str, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -161,6 +176,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()
+    keymanager: KeyManagerSettings = KeyManagerSettings()
     mail: MailSettings = MailSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
     access: AccessSettings = AccessSettings()

@@ -35,7 +35,7 @@ class Issuer:
                     **{
                         "issuer": self.url(realm),
                         "jwks_uri": f"{self.url(realm)}/certs",
-                        "audiences": {"civium", "mosip-resident-client"},
+                        "audiences": ("civium", "mosip-resident-client"),
                         **changes,
                     }
                 ),
@@ -308,7 +308,7 @@ async def test_the_certificate_of_the_key_set_is_always_verified(build, tmp_path
 )
 def test_a_key_set_without_tls_is_refused_at_the_start(uri):
     with pytest.raises(ValidationError, match="https"):
-        TrustedIssuer(issuer="x", jwks_uri=uri, audiences={"civium"})
+        TrustedIssuer(issuer="x", jwks_uri=uri, audiences=("civium",))
 
 
 def test_no_setting_turns_verification_off():
@@ -317,4 +317,4 @@ def test_no_setting_turns_verification_off():
 
 def test_an_issuer_without_audience_is_refused_at_the_start():
     with pytest.raises(ValidationError):
-        TrustedIssuer(issuer="x", jwks_uri="https://idp.example/certs", audiences=set())
+        TrustedIssuer(issuer="x", jwks_uri="https://idp.example/certs", audiences=())
