@@ -20,10 +20,10 @@ from civium.credentials.wiring import build as build_credentials
 from civium.identity.wiring import build as build_identity
 from civium.kernel.clock import SystemClock
 from civium.keys.client import KeysClient, connect
+from civium.keys.fetching import PublicListSource
 from civium.keys.process import socket_path
 from civium.keys.sealing import KeySealer
 from civium.keys.usage_trail import UsageTrail
-from civium.keys.fetching import PublicListSource
 from civium.keys.wiring import build_http, build_trust
 from civium.masterdata.api import MasterData
 from civium.masterdata.wiring import build as build_masterdata

@@ -164,16 +164,23 @@ class Keys(Protocol):
         """Return a compact RS256 JWS (detached ``header..signature`` without the payload), section 6.1."""
         ...
 
-    async def zk_encrypt(self, id: str, attributes: Mapping[str, str]) -> ZkEncrypted:
-        """Encrypt attributes so that only who knows ``id`` can open them (section 4.5)."""
+    async def zk_encrypt(self, id: str, attributes: Mapping[str, str], *, hybrid: bool = False) -> ZkEncrypted:
+        """Encrypt attributes so that only who knows ``id`` can open them (section 4.5).
+
+        With ``hybrid`` the pool key goes in the post-quantum hybrid envelope to a receiver of our own that offers it.
+        """
         ...
 
     async def zk_decrypt(self, id: str, attributes: Mapping[str, str]) -> dict[str, str]:
         """Open attributes of ``zk_encrypt``; raises DecryptionFailed."""
         ...
 
-    async def zk_install(self, encrypted_random_key: str, index: str) -> None:
-        """Take in a pool key that came with a credential (``zkReEncryptRandomKey``, then store at its index)."""
+    async def zk_install(self, encrypted_random_key: str, index: str, *, hybrid: bool = False) -> None:
+        """Take in a pool key that came with a credential (``zkReEncryptRandomKey``, then store at its index).
+
+        With ``hybrid`` only the hybrid form is taken, without it only the standard one: nobody can choose a weaker
+        form than the two sides have agreed on. Raises DecryptionFailed.
+        """
         ...
 
     async def token_id(self, uin: str, partner_code: str) -> str:
@@ -223,6 +230,10 @@ class KeyAdministration(Keys, Protocol):
         """End the new use of a base key; what was encrypted to it still opens. Raises KeyProblem."""
         ...
 
+    async def renew_symmetric(self, ref: KeyRef, *, force: bool) -> bool:
+        """Tell whether a new version of a symmetric master was made: only by force. Raises KeyProblem (KER-KMS-010)."""
+        ...
+
     async def sign_data(
         self, ref: KeyRef, data: bytes, *, form: SignedForm, algorithm: SignatureAlgorithm, thumbprint: bytes
     ) -> bytes:
@@ -264,11 +275,32 @@ class TrustStore(Protocol):
         """Return the PEMs of the domain's roots and intermediates."""
         ...
 
-    async def verify(self, pem: str, domain: str) -> None:
+    async def verify(self, pem: str, domain: str, *, intermediates: Sequence[str] = ()) -> None:
         """Check that a path leads from a certificate to a root of ``domain`` now (section 10.4).
 
-        Raises KeyProblem (KER-PCM-001, 011), CertificateExpired, CertificateRevoked or UntrustedCertificate.
+        ``intermediates`` (PEM) may stand on the path without being in the store; they are no roots and no partners'
+        leaves. Raises KeyProblem (KER-PCM-001, 011), CertificateExpired, CertificateRevoked or UntrustedCertificate.
         """
+        ...
+
+    async def knows(self, pem: str) -> bool:
+        """Tell whether a certificate is a partner's, as uploaded or re-signed, valid now and not revoked."""
+        ...
+
+    async def is_revoked(self, pem: str) -> bool:
+        """Tell whether a certificate is on the local revocation list."""
+        ...
+
+    async def partner_certificate(self, certificate_id: str) -> "PartnerCertificates":
+        """Return a partner's certificates. Raises KeyProblem (KER-PCM-010, 012)."""
+        ...
+
+    async def listed_authorities(self) -> "Sequence[Authority]":
+        """Return all authorities of all domains, oldest first."""
+        ...
+
+    async def authority_path(self, certificate_id: str) -> Sequence[str]:
+        """Return the PEMs from an authority to its root. Raises KeyProblem (KER-PMS-019)."""
         ...
 
     async def revoke(self, pem: str, reason: str) -> None:
@@ -285,6 +317,29 @@ class PartnerCertificate:
     """base64url PKCS#7: re-signed leaf, PMS, ROOT."""
     signed_pem: str
     original_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCertificates:
+    """A partner's certificate as it was uploaded and as it was re-signed."""
+
+    original_pem: str
+    signed_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A root or intermediate of a domain, as it is listed."""
+
+    certificate_id: str
+    domain: str
+    kind: str
+    """``ROOT`` or ``INTERMEDIATE``."""
+    certificate: x509.Certificate
+    added_at: datetime
+    revoked: bool
+    own: bool
+    """Whether it is one of our own hierarchy."""
 
 
 class KeysAudited(Event, frozen=True, kw_only=True):
@@ -318,6 +373,7 @@ __all__ = [
     "IDA_SIGN",
     "KERNEL_SIGN",
     "PMS",
+    "Authority",
     "Certificate",
     "CertificateExpired",
     "CertificateMissing",
@@ -332,6 +388,7 @@ __all__ = [
     "Keys",
     "KeysAudited",
     "PartnerCertificate",
+    "PartnerCertificates",
     "Sealer",
     "SignatureAlgorithm",
     "SignatureInvalid",

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
 
 from civium.kernel.encoding import b64u
-from civium.keys.errors import KeyProblem, SignatureInvalid
+from civium.keys.errors import KeyProblem, SignatureMalformed
 from civium.keys.formats.primitives import unb64_or
 
 MIN_KEY_BITS = 2048
@@ -216,13 +216,13 @@ def parse_der(data: bytes) -> x509.Certificate:
 def parse_lenient(text: str) -> x509.Certificate:
     """Return the certificate of an ``x5c`` member: base64, line breaks allowed, of DER or of a PEM text.
 
-    Raises SignatureInvalid.
+    Raises SignatureMalformed.
     """
-    raw = unb64_or(SignatureInvalid, "".join(text.split()))
+    raw = unb64_or(SignatureMalformed, "".join(text.split()))
     try:
         return parse_pem(raw.decode()) if raw.startswith(_PEM_HEAD.encode()) else parse_der(raw)
     except (KeyProblem, UnicodeDecodeError):
-        raise SignatureInvalid("x5c holds no certificate") from None
+        raise SignatureMalformed("x5c holds no certificate") from None
 
 
 def chain_p7b(chain: Iterable[x509.Certificate]) -> str:
