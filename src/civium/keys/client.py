@@ -177,8 +177,8 @@ class KeysClient:
         )
         return await self._binding.ask(call, str)
 
-    async def zk_encrypt(self, id: str, attributes: Mapping[str, str]) -> ZkEncrypted:
-        fresh = await self._binding.ask(ZkFresh(id), ZkFreshReply)
+    async def zk_encrypt(self, id: str, attributes: Mapping[str, str], *, hybrid: bool = False) -> ZkEncrypted:
+        fresh = await self._binding.ask(ZkFresh(id, hybrid), ZkFreshReply)
         sealed = {name: zk.encrypt_value(fresh.derived, fresh.index, value) for name, value in attributes.items()}
         return ZkEncrypted(sealed, fresh.encrypted_random_key, str(fresh.index))
 
@@ -187,10 +187,10 @@ class KeysClient:
         derived = {index: await self._binding.ask(ZkDerive(id, index), bytes) for index in set(indices.values())}
         return {name: zk.decrypt_value(derived[indices[name]], value) for name, value in attributes.items()}
 
-    async def zk_install(self, encrypted_random_key: str, index: str) -> None:
+    async def zk_install(self, encrypted_random_key: str, index: str, *, hybrid: bool = False) -> None:
         if not (index.isascii() and index.isdecimal() and len(index) <= 10):
             raise KeyProblem("KER-ZKC-006", "Invalid encrypted random Key.")
-        await self._binding.ask(ZkInstall(encrypted_random_key, int(index)), type(None))
+        await self._binding.ask(ZkInstall(encrypted_random_key, int(index), hybrid), type(None))
 
     async def token_id(self, uin: str, partner_code: str) -> str:
         return await self._binding.ask(TokenId(uin, partner_code), str)

@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from civium.kernel.clock import Clock
+from civium.kernel.encoding import b64u
 from civium.keys import secretbox
 from civium.keys.api import IDA_CRED_SERVICE, IDA_PARTNER_ID, IDA_PUBLIC_KEY, DecryptionFailed, KeyProblem, KeyRef
-from civium.keys.formats import certificates, jws, signing, zk
-from civium.keys.formats.primitives import KEY_SIZE, new_key, unwrap
+from civium.keys.formats import certificates, hybrid_pq, jws, signing, zk
+from civium.keys.formats.primitives import KEY_SIZE, new_key, thumbprint, unb64_or, unwrap
 from civium.keys.hierarchy import Generation, Hierarchy, State
+from civium.keys.hybrid_keys import HybridKeys
 from civium.keys.keystore import Keystore, Record
 from civium.keys.opening import Unsealing, open_stores
 from civium.keys.plan import AUTH, CORE, Plan
@@ -66,6 +68,7 @@ class Operations:
         self.secrets = SecretBox(store, vault, clock)
         self.hierarchy = Hierarchy(store, vault, plan, clock)
         self.pool = ZkPool(store, self.secrets)
+        self.hybrid = HybridKeys(store, self.secrets, clock)
         self._operations: dict[type[Call], Callable[[Any], object]] = {
             GetCertificate: self._certificate,
             GetCertificates: self._certificates,
@@ -191,7 +194,11 @@ class Operations:
         receiver = self.hierarchy.current(IDA_PUBLIC_KEY).certificate
         index, key = self.pool.choose()
         derived = zk.derive_key(key.reveal(), call.id)
-        return ZkFreshReply(index, derived, zk.encrypted_random_key((receiver,), key.reveal()))
+        offered = self.hybrid.offered(IDA_PUBLIC_KEY, thumbprint(receiver)) if call.hybrid else None
+        if offered is None:
+            return ZkFreshReply(index, derived, zk.encrypted_random_key((receiver,), key.reveal()))
+        sealed = hybrid_pq.seal(offered.public, key.reveal(), _pool_context(index))
+        return ZkFreshReply(index, derived, b64u(sealed))
 
     def _zk_derive(self, call: ZkDerive) -> bytes:
         return zk.derive_key(self.pool.key(call.index).reveal(), call.id)
@@ -199,7 +206,19 @@ class Operations:
     def _zk_install(self, call: ZkInstall) -> None:
         if not 0 <= call.index <= zk.MAX_INDEX:
             raise KeyProblem("KER-ZKC-006", "Invalid encrypted random Key.")
-        self.pool.install(call.index, self._random_key(call.encrypted_random_key))
+        opened = self._hybrid_random_key if call.hybrid else self._standard_random_key
+        self.pool.install(call.index, opened(call))
+
+    def _hybrid_random_key(self, call: ZkInstall) -> bytes:
+        envelope = unb64_or(DecryptionFailed, call.encrypted_random_key)
+        private = self.hybrid.holder(IDA_CRED_SERVICE, hybrid_pq.receiver(envelope))
+        key = hybrid_pq.open_envelope(private, envelope, _pool_context(call.index))
+        if len(key) != KEY_SIZE:
+            raise DecryptionFailed("no pool key")
+        return key
+
+    def _standard_random_key(self, call: ZkInstall) -> bytes:
+        return self._random_key(call.encrypted_random_key)
 
     def _zk_re_encrypt(self, call: ZkReEncrypt) -> str:
         return self.pool.wire_wrapped(self._random_key(call.encrypted_random_key))
@@ -250,6 +269,10 @@ class Operations:
         return self.rotate_secret(call.name)
 
 
+def _pool_context(index: int) -> bytes:
+    return b"zk pool key " + index.to_bytes(4, "big")
+
+
 def _key_reply(generation: Generation) -> KeyReply:
     return KeyReply(
         generation.ref.application_id,
@@ -293,7 +316,7 @@ class Keystores:
         self.exchange()
 
     def exchange(self) -> None:
-        """Give the core the certificates that it encrypts to authentication with (first-line section 1, step 3)."""
+        """Give the core the keys that it encrypts to authentication with (first-line section 1, step 3)."""
         for own, as_seen in (
             (IDA_CRED_SERVICE, IDA_PUBLIC_KEY),
             (KeyRef("IDA", IDA_PARTNER_ID), KeyRef("PARTNER", IDA_PARTNER_ID)),
@@ -302,6 +325,7 @@ class Keystores:
             known = self.core.hierarchy.generations(as_seen)
             if not known or known[0].certificate.public_key() != certificate.public_key():
                 self.core.hierarchy.install(as_seen, certificates.pem(certificate))
+            self.core.hybrid.install(as_seen, self.auth.hybrid.current(own).public, thumbprint(certificate))
 
     def close(self) -> None:
         """Close both keystores, so that another process may open them."""

@@ -159,9 +159,10 @@ class IssuePartner(Call, frozen=True, tag="issue"):
 
 
 class ZkFresh(Call, frozen=True, tag="zk-fresh"):
-    """Choose a pool key for a person. Answer: ZkFreshReply."""
+    """Choose a pool key for a person; ``hybrid`` wraps it so for a receiver that offers it. Answer: ZkFreshReply."""
 
     id: str
+    hybrid: bool = False
 
     def key(self) -> tuple[str, str]:
         return "ZK", "POOL"
@@ -178,12 +179,13 @@ class ZkDerive(Call, frozen=True, tag="zk-derive"):
 
 
 class ZkInstall(Call, frozen=True, tag="zk-install"):
-    """Answer: nothing."""
+    """Take a pool key in, ``hybrid`` or standard and no other form. Answer: nothing."""
 
     threaded = True
 
     encrypted_random_key: str
     index: int
+    hybrid: bool = False
 
     def key(self) -> tuple[str, str]:
         return "ZK", "INSTALL"

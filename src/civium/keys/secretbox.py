@@ -27,11 +27,12 @@ from civium.keys.vault import Vault
 IDENTITY_CACHE: Final = "identity-cache"
 DATA_KEYS: Final = "data-keys"
 KEYED_HASHES: Final = "keyed-hashes"
+HYBRID_KEYS: Final = "hybrid-keys"
 UIN_SALT: Final = "uin-salt"
 PARTNER_SALT: Final = "partner-salt"
 IDENTIFIER_SALTS: Final = "identifier-salts"
 
-OWN: Final = (IDENTITY_CACHE, DATA_KEYS, KEYED_HASHES)
+OWN: Final = (IDENTITY_CACHE, DATA_KEYS, KEYED_HASHES, HYBRID_KEYS)
 SHARED: Final = (UIN_SALT, PARTNER_SALT)
 """Salts of the tokens, which are values: both contexts hold the same, sealed in their files."""
 ROTATED: Final = tuple(SECRET_VALIDITY)
