@@ -86,3 +86,11 @@ def test_no_source_turns_the_verification_of_certificates_off():
     }
     # A server that asks its clients for no certificate is the one allowed use.
     assert {line for line in found if not line.startswith("server.py: ssl_cert_reqs=")} == set()
+
+
+def test_no_source_uses_a_generator_that_can_be_predicted():
+    root = Path(civium.__file__).parent
+    predictable = re.compile(r"^\s*(import random\b|from random import|.*\buuid1\()", re.MULTILINE)
+    found = {path.relative_to(root) for path in root.rglob("*.py") if predictable.search(path.read_text())}
+    # A sandbox makes people up from a seed.
+    assert found == {Path("apps/sandbox/applicant.py")}
