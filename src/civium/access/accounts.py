@@ -20,6 +20,7 @@ from civium.kernel.clock import Clock
 from civium.kernel.errors import Rejected
 from civium.kernel.secrets import Secret
 from civium.platform.database import Database
+from civium.platform.rewrapping import BoxColumn
 from civium.platform.sealing import Place, Sealer
 
 PURPOSE: Final = "access/account"
@@ -156,6 +157,11 @@ class Accounts:
 
 def _place(name_hash: bytes, version: int) -> Place:
     return Place("access.account", name_hash.hex(), "box", version)
+
+
+SEALED_COLUMN: Final = BoxColumn(
+    "access.account", "name_hash", "box", PURPOSE, lambda row: _place(row["rewrap_key"], row["version"]), ("version",)
+)
 
 
 def sandbox_logins() -> list[Login]:

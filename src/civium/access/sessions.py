@@ -17,6 +17,7 @@ from civium.kernel.encoding import b64u, unb64
 from civium.kernel.secrets import Secret
 from civium.platform.database import Database
 from civium.platform.http.access import Unauthenticated
+from civium.platform.rewrapping import BoxColumn
 from civium.platform.sealing import Place, Sealer
 
 PURPOSE: Final = "access/session"
@@ -143,3 +144,6 @@ class Sessions:
 
 def _place(session_id: uuid.UUID) -> Place:
     return Place("access.session", str(session_id), "box")
+
+
+SEALED_COLUMN: Final = BoxColumn("access.session", "id", "box", PURPOSE, lambda row: _place(row["rewrap_key"]))

@@ -194,7 +194,7 @@ def _member(claims: Mapping[str, Any], path: str) -> Any:
 
 
 class TokenReader:
-    """Verifies tokens locally. About 100 microseconds; 2 microseconds when the token was seen before.
+    """Verifies tokens locally. About 100 microseconds; 5 microseconds when the token was seen before.
 
     The issuer is chosen by the whole ``iss``. A token that was seen stays good no longer than the key that signed it.
     """

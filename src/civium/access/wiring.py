@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 from civium.access import http, oauth
+from civium.access.accounts import SEALED_COLUMN as SEALED_ACCOUNTS
 from civium.access.api import Access
 from civium.access.service import AccessService
+from civium.access.sessions import SEALED_COLUMN as SEALED_SESSIONS
 from civium.access.tokens import Lifetimes, OwnKeys, TokenIssuer, TokenReader
 from civium.kernel.clock import Clock
 from civium.keys.api import Keys
@@ -46,6 +48,7 @@ def build(
             oauth.router(service, own, clock, issuer=issuer),
         ),
         jobs=(Job("access.purge", service.purge, _PURGE_SECONDS),),
+        rewraps=tuple(column.rewrap(database, sealer) for column in (SEALED_ACCOUNTS, SEALED_SESSIONS)),
     )
 
 

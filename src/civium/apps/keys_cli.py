@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
 from civium.apps import serving
 from civium.apps.console import effective_settings, plain_errors
+from civium.apps.installation import open_installation
 from civium.kernel.clock import SystemClock
 from civium.kernel.errors import CiviumError
 from civium.kernel.secrets import Secret
@@ -22,6 +25,7 @@ from civium.keys.api import KeyRef
 from civium.keys.client import KeysClient
 from civium.keys.opening import TokenAccess, Unsealing, unsealing
 from civium.keys.operations import Keystores
+from civium.platform import telemetry
 from civium.platform.settings import Settings
 
 
@@ -183,6 +187,31 @@ def import_p12(
             stores, _context(application, context), KeyRef(application, reference), file.read_bytes(), password
         )
     _out.print(f"{_name(application, reference)} is now {mark}.")
+
+
+@app.command("rewrap")
+def rewrap(
+    batch: Annotated[int, typer.Option("--batch", min=1, max=10_000, help="Rows at a time.")] = 200,
+) -> None:
+    """Seal everything under old data keys anew while the platform serves. May be stopped and repeated."""
+    settings = effective_settings()
+    if serving.running(settings) is None:
+        raise CiviumError("the platform is not running: start it, it goes on serving meanwhile")
+
+    async def work(progress: Progress) -> int:
+        telemetry.correlation.set(f"rewrap-{uuid.uuid4()}")
+        renewed = 0
+        async with open_installation(settings) as installation:
+            for step in (step for module in installation.modules for step in module.rewraps):
+                task = progress.add_task(step.name, total=await step.count())
+                async for done in step.batches(batch):
+                    renewed += done.renewed
+                    progress.advance(task, done.seen)
+        return renewed
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=_err) as progress:
+        renewed = asyncio.run(work(progress))
+    _out.print(f"{renewed} sealed anew.")
 
 
 @app.command("usage")

@@ -195,6 +195,13 @@ class Keys(Protocol):
         """Return a data key's clear form; raises DecryptionFailed for another purpose or context."""
         ...
 
+    async def renew_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes | None:
+        """Return the data key wrapped under the newest master, or None when it is so already.
+
+        The key process alone sees the clear key. Raises DecryptionFailed.
+        """
+        ...
+
     async def keyed_hash(self, domain: str, value: bytes) -> bytes:
         """Return HMAC-SHA-256 of ``value`` under the domain's key."""
         ...

@@ -48,6 +48,7 @@ from civium.keys.protocol import (
     MakeDataKey,
     MakeMaster,
     MakeRequest,
+    RenewDataKey,
     RenewSymmetric,
     Reply,
     ReportUsage,
@@ -201,6 +202,9 @@ class KeysClient:
 
     async def unwrap_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes:
         return await self._binding.ask(UnwrapDataKey(purpose, context, wrapped), bytes)
+
+    async def renew_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes | None:
+        return await self._binding.ask(RenewDataKey(purpose, context, wrapped), bytes | None)  # type: ignore[arg-type]
 
     async def keyed_hash(self, domain: str, value: bytes) -> bytes:
         return await self._binding.ask(KeyedHash(domain, value), bytes)

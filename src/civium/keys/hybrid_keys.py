@@ -24,7 +24,7 @@ _LABEL: Final = "hybrid"
 
 @dataclass(frozen=True, slots=True)
 class HybridKey:
-    """One generation. Another domain's key has no private part, and stands beside one RSA certificate of that domain."""
+    """One generation. Another domain's key has no private part; it stands beside one RSA certificate of theirs."""
 
     id: bytes
     public: bytes

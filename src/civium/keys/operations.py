@@ -36,6 +36,7 @@ from civium.keys.protocol import (
     MakeDataKey,
     MakeMaster,
     MakeRequest,
+    RenewDataKey,
     RenewSymmetric,
     Retire,
     Rotate,
@@ -89,6 +90,7 @@ class Operations:
             TokenId: self._token_id,
             MakeDataKey: self._data_key,
             UnwrapDataKey: self._unwrap_data_key,
+            RenewDataKey: self._renew_data_key,
             KeyedHash: self._keyed_hash,
             IdentifierSalt: self._identifier_salt,
             ListKeys: self._list_keys,
@@ -244,6 +246,12 @@ class Operations:
         if len(clear) != KEY_SIZE:
             raise DecryptionFailed("no data key")
         return clear
+
+    def _renew_data_key(self, call: RenewDataKey) -> bytes | None:
+        clear = self.secrets.unwrap(DATA_KEYS, call.purpose, call.wrapped, call.context)
+        if self.secrets.is_newest(DATA_KEYS, call.wrapped):
+            return None
+        return self.secrets.wrap(DATA_KEYS, call.purpose, clear, call.context)
 
     def _keyed_hash(self, call: KeyedHash) -> bytes:
         return self.secrets.keyed_hash(call.domain, call.value)

@@ -233,6 +233,17 @@ class UnwrapDataKey(Call, frozen=True, tag="unwrap-data-key"):
         return "DATA", self.purpose
 
 
+class RenewDataKey(Call, frozen=True, tag="renew-data-key"):
+    """Wrap a data key under the newest master; its clear form stays inside. Answer: the wrapped key, or nothing."""
+
+    purpose: str
+    context: bytes
+    wrapped: bytes
+
+    def key(self) -> tuple[str, str]:
+        return "DATA", self.purpose
+
+
 class KeyedHash(Call, frozen=True, tag="hash"):
     """Answer: 32 bytes."""
 
@@ -319,6 +330,7 @@ AnyCall = (
     | TokenId
     | MakeDataKey
     | UnwrapDataKey
+    | RenewDataKey
     | KeyedHash
     | IdentifierSalt
     | TakeUsage

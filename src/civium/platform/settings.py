@@ -63,7 +63,7 @@ class KeySettings(_Section):
     passphrase: SecretStr | None = None
     second_passphrase: SecretStr | None = None
     pkcs11_library: Path | None = None
-    pkcs11_token: str = "civium"
+    pkcs11_token: str = "civium"  # noqa: S105 - a label
     pkcs11_pin: SecretStr | None = None
     in_process: bool = False
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
