@@ -104,14 +104,20 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def trust(db, keys_core, outbox_core):
-    return build_trust(db.core("keys"), keys_core, outbox_core, SystemClock(), lists=NoLists())
+def manager_keys(keys_core):
+    """The core keystore; modules that change the hierarchy have one of their own."""
+    return keys_core
 
 
 @pytest.fixture
-async def api(db, keys_core, keys_auth, trust, outbox_core, settings):
+def trust(db, manager_keys, outbox_core):
+    return build_trust(db.core("keys"), manager_keys, outbox_core, SystemClock(), lists=NoLists())
+
+
+@pytest.fixture
+async def api(db, manager_keys, keys_auth, trust, outbox_core, settings):
     uses, module = build_http(
-        db.core("keys"), keys_core, keys_auth, trust, outbox_core, SystemClock(), settings
+        db.core("keys"), manager_keys, keys_auth, trust, outbox_core, SystemClock(), settings
     )
     app = create_app(module.routers, Tokens(), settings)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://civium") as http:
