@@ -133,6 +133,13 @@ def test_a_certificate_that_does_not_hold_ends_the_handshake(server, ca, strange
         ask(server, ca, files)
 
 
+def test_another_site_cannot_use_the_certificate_that_a_browser_holds(server, ca):
+    files = ca.issue("any", CLIENT, dns=["regproc.internal"])
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert ask(server, ca, files, **headers) == (403, "KER-ATH-403")
+    assert ask(server, ca, files, Origin=server) == "mosip-regproc-client"
+
+
 def test_no_header_stands_in_for_a_certificate(server, ca):
     certificate, _ = ca.issue("any", CLIENT, dns=["regproc.internal"])
     escaped = certificate.read_text().replace("\n", "%0A")

@@ -1,8 +1,9 @@
 """Credentials that a browser sends by itself, and the pages that may make it do so.
 
 A cookie counts under its exact name, and only if no second one of that name says something else. A request that
-changes something and rests on a cookie must come from our own pages, from a trusted origin or from no page at all:
-browsers say where it comes from (``Sec-Fetch-Site``, ``Origin``), other programs say nothing.
+changes something and rests on a cookie, or on a client certificate that a browser holds, must come from our own
+pages, from a trusted origin or from no page at all: browsers say where it comes from (``Sec-Fetch-Site``,
+``Origin``), other programs say nothing.
 """
 
 from typing import Final
@@ -40,9 +41,14 @@ def sent_cookie(request: Request, name: str) -> str | None:
         return None
     if len(values) > 1:
         raise Unauthenticated
+    refuse_foreign(request)
+    return values.pop()
+
+
+def refuse_foreign(request: Request) -> None:
+    """Raise ForeignSite when a page of another site wants to change something with what a browser sends by itself."""
     if request.method not in _READS and _is_foreign(request):
         raise ForeignSite
-    return values.pop()
 
 
 def _is_foreign(request: Request) -> bool:

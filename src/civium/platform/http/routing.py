@@ -24,7 +24,7 @@ from civium.kernel.clock import Clock, SystemClock, iso_millis
 from civium.kernel.errors import Rejected, RejectedMany, Unavailable
 from civium.platform.http.access import ANYONE, Access, Caller, CallerKind, Forbidden, TokenVerifier, Unauthenticated
 from civium.platform.http.certificates import CertificateCallers
-from civium.platform.http.cookies import sent_token
+from civium.platform.http.cookies import refuse_foreign, sent_token
 from civium.platform.http.envelope import RequestEnvelope, error_items
 from civium.platform.http.limits import check_depth
 
@@ -266,6 +266,7 @@ async def _identify(request: Request) -> Caller:
     caller = certificates.caller(request.scope)
     if caller is None:
         raise Unauthenticated
+    refuse_foreign(request)
     return caller
 
 
