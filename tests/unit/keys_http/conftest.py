@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 import pytest
@@ -57,19 +57,17 @@ class Tokens:
 @dataclass
 class Api:
     http: httpx.AsyncClient
-    sent: list[httpx.Response] = field(default_factory=list)
 
     async def ask(self, method, path, request=None, *, token="idrepo", params=None):
         """Return the whole answer."""
         body = {"id": "a.test", "version": "v1", "requesttime": "2026-01-01T00:00:00.000Z", "request": request}
-        answer = await self.http.request(
+        return await self.http.request(
             method,
             f"/v1/keymanager{path}",
             json=None if method == "GET" else body,
             params=params,
             headers={"authorization": f"Bearer {token}"},
         )
-        return answer
 
     async def ok(self, method, path, request=None, **more):
         """Return the response of a call that must succeed."""
@@ -116,9 +114,7 @@ def trust(db, manager_keys, outbox_core):
 
 @pytest.fixture
 async def api(db, manager_keys, keys_auth, trust, outbox_core, settings):
-    uses, module = build_http(
-        db.core("keys"), manager_keys, keys_auth, trust, outbox_core, SystemClock(), settings
-    )
+    uses, module = build_http(db.core("keys"), manager_keys, keys_auth, trust, outbox_core, SystemClock(), settings)
     app = create_app(module.routers, Tokens(), settings)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://civium") as http:
         yield Api(http)

@@ -1,17 +1,25 @@
 """Envelopes, PINs, web tokens and password hashes over HTTP (section 7.2)."""
 
+import asyncio
 import json
 import os
 import subprocess
 
 import pytest
+from argon2.low_level import Type, hash_secret_raw
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from joserfc import jwe as other_jwe
+from joserfc.jwk import RSAKey
 
 from .conftest import b64u, unb64u
 
 AT = "2026-05-01T10:00:00.000Z"
+
+
+def run(command, **more):
+    return subprocess.run(command, check=True, **more)
 
 
 def data(text, *, app="ID_REPO", ref="uin", **more):
@@ -39,7 +47,7 @@ async def test_three_forms(api, more, head, extra):
 
 
 async def test_the_thumbprint_is_that_of_the_certificate_that_the_service_shows(api):
-    pem = (await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"}))
+    pem = await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"})
     mark = x509.load_pem_x509_certificate(pem["certificate"].encode()).fingerprint(hashes.SHA256())
     sealed = unb64u((await api.ok("POST", "/encrypt", data(b64u(b"x"))))["data"])
     assert sealed[6:38] == mark
@@ -47,14 +55,14 @@ async def test_the_thumbprint_is_that_of_the_certificate_that_the_service_shows(
 
 async def test_openssl_made_envelopes_open(api, tmp_path):
     """A second implementation encrypts the session key; both flavours of base64 are read."""
-    pem = (await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"}))
+    pem = await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"})
     (tmp_path / "certificate.pem").write_text(pem["certificate"])
     mark = x509.load_pem_x509_certificate(pem["certificate"].encode()).fingerprint(hashes.SHA256())
     key, iv = os.urandom(32), os.urandom(16)
-    wrapped = subprocess.run(
+    wrapped = run(
         ["openssl", "pkeyutl", "-encrypt", "-certin", "-inkey", str(tmp_path / "certificate.pem"),
          "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256", "-pkeyopt", "rsa_mgf1_md:sha256"],
-        input=key, stdout=subprocess.PIPE, check=True,
+        input=key, stdout=subprocess.PIPE,
     ).stdout  # fmt: skip
     envelope = mark + wrapped + b"#KEY_SPLITTER#" + AESGCM(key).encrypt(iv, b"from outside", None) + iv
     assert (await api.ok("POST", "/decrypt", data(b64u(envelope))))["data"] == b64u(b"from outside")
@@ -137,9 +145,7 @@ async def test_each_empty_field_is_named(api):
     assert await api.refused("POST", "/encrypt", data("AA") | {"timeStamp": "yesterday"}) == [
         ("KER-KMS-005", "Invalid request")
     ]
-    assert await api.refused("GET", "/getCertificate") == [
-        ("KER-KMS-005", "applicationId should not be null or empty")
-    ]
+    assert await api.refused("GET", "/getCertificate") == [("KER-KMS-005", "applicationId should not be null or empty")]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 100 + b"]" * 100, b'{"request":' * 50])
@@ -186,8 +192,6 @@ async def test_an_envelope_with_a_short_pin_still_opens(api):
 
 async def test_guessing_a_pin_ends(api):
     """Also when all guesses come at once; the right PIN then fails like a wrong one, for this caller only."""
-    import asyncio
-
     sealed = (await api.ok("POST", "/encryptWithPin", {"data": "secret", "userPin": "123456"}))["data"]
     guesses = [{"data": sealed, "userPin": f"00000{n}"} for n in range(8)]
     answers = await asyncio.gather(*(api.refused("POST", "/decryptWithPin", guess) for guess in guesses))
@@ -202,8 +206,6 @@ async def test_guessing_a_pin_ends(api):
 
 
 async def test_argon2_against_another_library(api):
-    from argon2.low_level import Type, hash_secret_raw
-
     made = await api.ok("POST", "/generateArgon2Hash", {"inputData": "a password"})
     again = await api.ok("POST", "/generateArgon2Hash", {"inputData": "a password", "salt": made["salt"]})
     assert again == made
@@ -221,7 +223,9 @@ def token_data(content, **more):
 
 @pytest.mark.parametrize("compress", [None, False, True])
 async def test_jwe(api, compress):
-    asked = token_data({"name": "x" * 500}, enableDefCompression=compress, includeCertificate=True, includeCertHash=True)
+    asked = token_data(
+        {"name": "x" * 500}, enableDefCompression=compress, includeCertificate=True, includeCertHash=True
+    )
     sealed = (await api.ok("POST", "/jwtEncrypt", asked | {"jwkSetUrl": "https://keys.example/jwks"}))["data"]
     head = json.loads(unb64u(sealed.split(".")[0]))
     assert head["alg"] == "RSA-OAEP-256"
@@ -231,30 +235,32 @@ async def test_jwe(api, compress):
     assert head["kid"] == head["x5t#S256"]
     assert head["jku"] == "https://keys.example/jwks"
     assert len(head["x5c"]) == 1
-    opened = await api.ok(
-        "POST", "/jwtDecrypt", {"applicationId": "ID_REPO", "referenceId": "uin", "encData": sealed}
-    )
+    opened = await api.ok("POST", "/jwtDecrypt", {"applicationId": "ID_REPO", "referenceId": "uin", "encData": sealed})
     assert json.loads(unb64u(opened["data"])) == {"name": "x" * 500}
 
 
 async def test_jwe_of_another_library_opens(api):
-    from joserfc import jwe
-    from joserfc.jwk import RSAKey
-
-    pem = (await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"}))
+    pem = await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"})
     key = RSAKey.import_key(pem["certificate"])
-    made = jwe.encrypt_compact({"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"}, b'{"a":1}', key, algorithms=["RSA-OAEP-256", "A256GCM", "DEF"])
+    made = other_jwe.encrypt_compact(
+        {"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"},
+        b'{"a":1}',
+        key,
+        algorithms=["RSA-OAEP-256", "A256GCM", "DEF"],
+    )
     opened = await api.ok("POST", "/jwtDecrypt", {"applicationId": "ID_REPO", "referenceId": "uin", "encData": made})
     assert unb64u(opened["data"]) == b'{"a":1}'
 
 
 async def test_a_compression_bomb_does_not_grow(api):
-    from joserfc import jwe
-    from joserfc.jwk import RSAKey
-
-    pem = (await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"}))
+    pem = await api.ok("GET", "/getCertificate", params={"applicationId": "ID_REPO", "referenceId": "uin"})
     key = RSAKey.import_key(pem["certificate"])
-    bomb = jwe.encrypt_compact({"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"}, bytes(5 * 1024 * 1024), key, algorithms=["RSA-OAEP-256", "A256GCM", "DEF"])
+    bomb = other_jwe.encrypt_compact(
+        {"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"},
+        bytes(5 * 1024 * 1024),
+        key,
+        algorithms=["RSA-OAEP-256", "A256GCM", "DEF"],
+    )
     assert len(bomb) < 20_000
     asked = {"applicationId": "ID_REPO", "referenceId": "uin", "encData": bomb}
     assert await api.code("POST", "/jwtDecrypt", asked) == "KER-CRY-015"

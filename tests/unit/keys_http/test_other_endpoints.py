@@ -79,9 +79,11 @@ async def test_pool_keys_are_wrapped_again_for_authentication(api, keys_auth):
 def tpm_public(key, hash_id=0x000B):
     numbers = key.public_key().public_numbers()
     modulus = numbers.n.to_bytes(256, "big")
-    return struct.pack(">HHIHHHHHI", 1, hash_id, 0x00050072, 0, 0x10, 0x0014, 0x000B, 2048, 0) + struct.pack(
-        ">H", 256
-    ) + modulus
+    return (
+        struct.pack(">HHIHHHHHI", 1, hash_id, 0x00050072, 0, 0x10, 0x0014, 0x000B, 2048, 0)
+        + struct.pack(">H", 256)
+        + modulus
+    )
 
 
 def oaep(kind):
@@ -133,7 +135,10 @@ async def test_machines_that_are_refused(api):
     short = new_rsa(1024).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     for bad in (b64u(b"x"), "**", b64u(short)):
         assert await api.code("POST", "/tpmencrypt", {"publicKey": bad, "value": "AA"}) == "KER-CRY-002"
-    assert await api.code("POST", "/tpmencrypt", {"publicKey": b64u(short), "value": "AA", "clientType": "X"}) == "KER-KMS-005"
+    assert (
+        await api.code("POST", "/tpmencrypt", {"publicKey": b64u(short), "value": "AA", "clientType": "X"})
+        == "KER-KMS-005"
+    )
     assert await api.refused("POST", "/csverifysign", {}) == [
         ("KER-KMS-005", "publicKey should not be null or empty"),
         ("KER-KMS-005", "data should not be null or empty"),
@@ -146,7 +151,12 @@ async def test_this_service_as_a_machine(api):
     signature = (await api.ok("POST", "/cssign", {"data": b64u(b"from the service")}, token="resident"))["data"]
     key = serialization.load_der_public_key(public)
     key.verify(unb64u(signature), b"from the service", padding.PKCS1v15(), hashes.SHA256())
-    verify = {"data": b64u(b"from the service"), "signature": signature, "publicKey": b64u(public), "clientType": "LOCAL"}
+    verify = {
+        "data": b64u(b"from the service"),
+        "signature": signature,
+        "publicKey": b64u(public),
+        "clientType": "LOCAL",
+    }
     assert await api.ok("POST", "/csverifysign", verify) == {"verified": True}
     assert await api.code("POST", "/cssign", {"data": "AAAA"}) == "KER-JWS-108"
 
@@ -168,7 +178,9 @@ async def test_this_service_as_a_machine(api):
     old_key, iv, aad = os.urandom(32), os.urandom(16), os.urandom(12)
     service = serialization.load_der_public_key(unb64u(own))
     old = service.encrypt(old_key, oaep("LOCAL")) + iv + aad + AESGCM(old_key).encrypt(iv, b"old form", aad)
-    assert (await api.ok("POST", "/tpmdecrypt", opening | {"value": b64u(old)}, token="resident"))["value"] == b64u(b"old form")
+    assert (await api.ok("POST", "/tpmdecrypt", opening | {"value": b64u(old)}, token="resident"))["value"] == b64u(
+        b"old form"
+    )
 
 
 # Tokens.

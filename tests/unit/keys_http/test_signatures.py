@@ -1,6 +1,8 @@
 """Signatures and their verification over HTTP (section 7.4; section 13 no. 1, 2, 4)."""
 
 import asyncio
+import base64
+import hmac
 import json
 import os
 import subprocess
@@ -13,7 +15,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jws as other_jws
 from joserfc.jwk import RSAKey
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation import validate_pdf_signature
+from pyhanko_certvalidator import ValidationContext
+from pypdf import PdfReader, PdfWriter
 
+from civium.keys.api import KeyProblem, KeyRef, SignatureAlgorithm, SignedForm, thumbprint
 from civium.keys.formats import certificates
 from civium.keys.formats.certificates import MASTER, PARTNER
 from tests.unit.keys_formats.conftest import new_rsa, self_signed
@@ -22,6 +29,10 @@ from .conftest import b64u, part, unb64u
 
 PAYLOAD = b64u(b'{"a":1}')
 AT = "2026-05-01T10:00:00.000Z"
+
+
+def run(command, **more):
+    return subprocess.run(command, check=True, **more)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +58,6 @@ def pem(holder):
 
 
 def signed_by(holder, payload=b"{}", *chain, alg="RS256", **members):
-    import base64
-
     header = {"alg": alg, **members}
     if chain:
         header["x5c"] = [
@@ -118,13 +127,15 @@ async def test_what_is_not_signed(api, path, asked, code):
 
 async def test_roots_and_certifying_keys_sign_no_data_even_for_whom_the_table_lists(db, keys_core):
     """The key process itself refuses: the table of callers is not the only guard."""
-    from civium.keys.api import KeyProblem, KeyRef, SignatureAlgorithm, SignedForm, thumbprint
-
     for ref in (KeyRef("ROOT"), KeyRef("PMS"), KeyRef("ACCESS")):
         mark = thumbprint((await keys_core.certificate(ref)).x509)
         with pytest.raises(KeyProblem, match="KER-JWS-108"):
             await keys_core.sign_data(
-                ref, b"eyJhbGciOiJSUzI1NiJ9.e30", form=SignedForm.JOSE, algorithm=SignatureAlgorithm.RS256, thumbprint=mark
+                ref,
+                b"eyJhbGciOiJSUzI1NiJ9.e30",
+                form=SignedForm.JOSE,
+                algorithm=SignatureAlgorithm.RS256,
+                thumbprint=mark,
             )
 
 
@@ -147,7 +158,9 @@ async def test_json_is_required_on_request(api, settings):
 
 
 async def test_jws_sign_unencoded_against_another_library(api):
-    text = (await api.ok("POST", "/jwsSign", {"dataToSign": b64u(b"a payload"), "includeCertHash": True}))["jwtSignedData"]
+    text = (await api.ok("POST", "/jwsSign", {"dataToSign": b64u(b"a payload"), "includeCertHash": True}))[
+        "jwtSignedData"
+    ]
     head = part(text, 0)
     assert (head["b64"], head["crit"], head["alg"]) == (False, ["b64"], "PS256")
     key = RSAKey.import_key(await certificate_of(api))
@@ -157,7 +170,9 @@ async def test_jws_sign_unencoded_against_another_library(api):
     assert (await api.ok("POST", "/jwtVerify", verify | {"actualData": b64u(b"a payloae")}))["signatureValid"] is False
 
 
-@pytest.mark.parametrize(("name", "alg"), [("RS256", "RS256"), ("PS256", "PS256"), ("nothing", "PS256"), (None, "PS256")])
+@pytest.mark.parametrize(
+    ("name", "alg"), [("RS256", "RS256"), ("PS256", "PS256"), ("nothing", "PS256"), (None, "PS256")]
+)
 async def test_jws_sign_encoded(api, name, alg):
     asked = {"dataToSign": PAYLOAD, "b64JWSHeaderParam": True, "signAlgorithm": name, "includePayload": True}
     text = (await api.ok("POST", "/jwsSign", asked))["jwtSignedData"]
@@ -180,9 +195,10 @@ async def test_version_2_brings_the_chain_and_more_members(api):
     for member in ("alg", "crit", "b64", "x5c", "x5t#S256", "jwk"):
         refused = asked | {"additionalHeaders": {member: "RS256"}}
         assert await api.code("POST", "/jwtSign/v2", refused, token="resident") == "KER-KMS-005"
-    assert await api.code(
-        "POST", "/jwsSign/v2", asked | {"additionalHeaders": {"kid": 7}}, token="resident"
-    ) == "KER-KMS-005"
+    assert (
+        await api.code("POST", "/jwsSign/v2", asked | {"additionalHeaders": {"kid": 7}}, token="resident")
+        == "KER-KMS-005"
+    )
 
 
 async def test_sign_and_validate(api):
@@ -192,7 +208,12 @@ async def test_sign_and_validate(api):
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     asked = {"signature": made, "data": "grüße", "timestamp": now}
     assert await api.ok("POST", "/validate", asked) == {"status": "success", "message": "Validation Successful"}
-    for changed in ({"data": "grusse"}, {"signature": made[:-4]}, {"signature": "x"}, {"timestamp": AT.replace("2026", "2019")}):
+    for changed in (
+        {"data": "grusse"},
+        {"signature": made[:-4]},
+        {"signature": "x"},
+        {"timestamp": AT.replace("2026", "2019")},
+    ):
         assert await api.refused("POST", "/validate", asked | changed) == [("KER-CSS-101", "Validation Unsuccessful")]
     assert await api.code("POST", "/validate", asked | {"timestamp": "then"}) == "KER-KMS-005"
 
@@ -204,17 +225,19 @@ async def test_raw_signatures_against_openssl(api, tmp_path):
     (tmp_path / "c.pem").write_text(made["certificate"])
     (tmp_path / "data").write_bytes(data)
     (tmp_path / "signature").write_bytes(unb64u(made["signedData"]))
-    public = subprocess.run(["openssl", "x509", "-in", "c.pem", "-pubkey", "-noout"], cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    public = run(["openssl", "x509", "-in", "c.pem", "-pubkey", "-noout"], cwd=tmp_path, stdout=subprocess.PIPE)
     (tmp_path / "public.pem").write_bytes(public.stdout)
-    subprocess.run(
+    run(
         ["openssl", "dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32",
-         "-verify", "public.pem", "-signature", "signature", "data"], cwd=tmp_path, check=True,
+         "-verify", "public.pem", "-signature", "signature", "data"], cwd=tmp_path,
     )  # fmt: skip
     multibase = (await api.ok("POST", "/signV2", {"dataToSign": b64u(data), "signAlgorithm": "RS256"}))["signature"]
     assert multibase.startswith("z")
     assert not set(multibase) & set("0OIl+/-_")
     asked = {"dataToSign": b64u(data), "responseEncodingFormat": "hex"}
-    assert await api.refused("POST", "/signV2", asked) == [("KER-KMS-036", "Unsupported output format for the signature.")]
+    assert await api.refused("POST", "/signV2", asked) == [
+        ("KER-KMS-036", "Unsupported output format for the signature.")
+    ]
 
 
 async def test_no_certificate_and_no_token_comes_out_of_a_raw_signature(api, world):
@@ -241,7 +264,9 @@ async def test_a_certificate_that_came_along_proves_nothing(api, world):
     root, _, leaf, direct = world
     assert (await verdict(api, signed_by(leaf, b"{}", leaf)))["signatureValid"] is False
     assert (await verdict(api, signed_by(root, b"{}", root)))["signatureValid"] is False
-    assert (await verdict(api, signed_by(leaf, b"{}", leaf), validateTrust=True))["trustValid"] == "TRUST_NOT_VERIFIED_NO_DOMAIN"
+    assert (await verdict(api, signed_by(leaf, b"{}", leaf), validateTrust=True))[
+        "trustValid"
+    ] == "TRUST_NOT_VERIFIED_NO_DOMAIN"
     assert (await verdict(api, signed_by(leaf, b"{}", leaf), validateTrust=True))["signatureValid"] is False
     assert direct
 
@@ -264,7 +289,9 @@ async def test_a_claimed_thumbprint_is_compared_with_the_computed_one(api, world
     lie = signed_by(leaf, b"{}", leaf, **{"x5t#S256": claim})
     for _ in range(2):
         assert (await verdict(api, lie, certificateData=pem(leaf)))["signatureValid"] is False
-        assert (await verdict(api, signed_by(direct, b"{}", direct), certificateData=pem(direct)))["signatureValid"] is True
+        assert (await verdict(api, signed_by(direct, b"{}", direct), certificateData=pem(direct)))[
+            "signatureValid"
+        ] is True
     # The claim alone, without a certificate: nothing was remembered from the lie.
     bare = signed_by(leaf, b"{}", **{"x5t#S256": claim})
     assert (await verdict(api, bare, certificateData=pem(direct)))["signatureValid"] is False
@@ -302,7 +329,9 @@ async def test_version_2_takes_intermediates_from_the_header(api, world):
 
 async def test_our_own_and_partners_certificates_are_known(api, world, trust):
     root, _, _, direct = world
-    own = (await api.ok("POST", "/jwtSign", {"dataToSign": PAYLOAD, "includePayload": True, "includeCertificate": True}))["jwtSignedData"]
+    own = (
+        await api.ok("POST", "/jwtSign", {"dataToSign": PAYLOAD, "includePayload": True, "includeCertificate": True})
+    )["jwtSignedData"]
     assert (await verdict(api, own))["signatureValid"] is True
     text = signed_by(direct, b"{}", direct)
     assert (await verdict(api, text))["signatureValid"] is False
@@ -329,18 +358,21 @@ async def test_our_own_and_partners_certificates_are_known(api, world, trust):
 )
 async def test_headers_that_are_refused(api, head, code):
     text = f"{b64u(json.dumps(head).encode())}.{PAYLOAD}."
-    assert await api.code("POST", "/jwtVerify", {"jwtSignatureData": text + ("" if head == {"alg": "none"} else "AAAA")}) == code
+    assert (
+        await api.code("POST", "/jwtVerify", {"jwtSignatureData": text + ("" if head == {"alg": "none"} else "AAAA")})
+        == code
+    )
 
 
-@pytest.mark.parametrize("text", ["x", "a.b", "a.b.c.d", "**.e30.AAAA", "e30.**.AAAA", "eyJ.e30.AA", "." * 2, "e30.e30.**"])
+@pytest.mark.parametrize(
+    "text", ["x", "a.b", "a.b.c.d", "**.e30.AAAA", "e30.**.AAAA", "eyJ.e30.AA", "." * 2, "e30.e30.**"]
+)
 async def test_what_is_no_signature(api, text):
     assert await api.code("POST", "/jwtVerify", {"jwtSignatureData": text}) == "KER-JWS-106"
 
 
 async def test_key_confusion_fails(api):
     """HMAC with our public key as the secret, and our RSA key under another name."""
-    import hmac
-
     key = (await certificate_of(api)).encode()
     head = b64u(json.dumps({"alg": "HS256"}).encode())
     signed = f"{head}.{PAYLOAD}"
@@ -358,15 +390,15 @@ async def test_certificates_out_of_their_dates_and_unknown_keys(api, world):
     text = {"jwtSignatureData": signed_by(old)}
     assert await api.code("POST", "/jwtVerify", text | {"certificateData": "none"}) == "KER-KMS-013"
     assert await api.code("POST", "/jwtVerify", text | {"applicationId": "NOBODY"}) == "KER-KMS-002"
-    assert await api.code("POST", "/jwtVerify", text | {"applicationId": "PARTNER", "referenceId": "x"}) == "KER-KMS-017"
+    assert (
+        await api.code("POST", "/jwtVerify", text | {"applicationId": "PARTNER", "referenceId": "x"}) == "KER-KMS-017"
+    )
 
 
 # Documents.
 
 
 def blank_pdf(pages=2):
-    from pypdf import PdfWriter
-
     writer = PdfWriter()
     for _ in range(pages):
         writer.add_blank_page(400, 300)
@@ -383,10 +415,6 @@ def document(**more):
 
 
 def validated(signed, own, password=None):
-    from pyhanko.pdf_utils.reader import PdfFileReader
-    from pyhanko.sign.validation import validate_pdf_signature
-    from pyhanko_certvalidator import ValidationContext
-
     reader = PdfFileReader(BytesIO(signed))
     if password is not None:
         reader.decrypt(password)
@@ -397,8 +425,6 @@ def validated(signed, own, password=None):
 
 
 async def test_documents_validate_with_another_reader(api):
-    from pypdf import PdfReader
-
     signed = unb64u((await api.ok("POST", "/pdf/sign", document()))["data"])
     own = x509.load_pem_x509_certificate((await certificate_of(api)).encode())
     signature, status = await asyncio.to_thread(validated, signed, own)
@@ -417,8 +443,6 @@ async def test_documents_validate_with_another_reader(api):
 
 async def test_documents_with_a_password_have_an_owner_whom_nobody_knows(api):
     """Old behaviour: the owner's password is a constant of the configuration."""
-    from pypdf import PdfReader
-
     signed = unb64u((await api.ok("POST", "/pdf/sign", document(password="for the reader")))["data"])
     own = x509.load_pem_x509_certificate((await certificate_of(api)).encode())
     assert (await asyncio.to_thread(validated, signed, own, "for the reader"))[1].valid

@@ -70,7 +70,7 @@ class _Signer(Signer):
         sign_attributes: SignAttributes,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        store = SimpleCertificateStore()
+        store = SimpleCertificateStore()  # type: ignore[no-untyped-call]
         store.register_multiple([_asn1(each) for each in authorities])
         super().__init__(
             signing_cert=_asn1(certificate),
@@ -105,7 +105,7 @@ def _signed(
         output = BytesIO(document if password is None else _encrypted(document, password))
         writer = IncrementalPdfFileWriter(output, strict=False)
         if password is not None:
-            writer.encrypt(password)
+            writer.encrypt(password)  # type: ignore[no-untyped-call]
         pages = int(writer.root["/Pages"]["/Count"])
         if not 1 <= appearance.page <= min(pages, MAX_PAGES):
             raise _refused()
@@ -127,9 +127,9 @@ def _signed(
 
 def _encrypted(document: bytes, password: str) -> bytes:
     writer = copy_into_new_writer(PdfFileReader(BytesIO(document), strict=False))
-    writer.encrypt(owner_pass=secrets.token_urlsafe(32), user_pass=password)
+    writer.encrypt(owner_pass=secrets.token_urlsafe(32), user_pass=password)  # type: ignore[no-untyped-call]
     output = BytesIO()
-    writer.write(output)
+    writer.write(output)  # type: ignore[no-untyped-call]
     return output.getvalue()
 
 

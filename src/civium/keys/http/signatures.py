@@ -72,7 +72,9 @@ class _Key(WireModel):
     @property
     def named(self) -> KeyRef:
         """The key as the request names it, for the audit of refusals."""
-        return KeyRef((self.application_id or "KERNEL").strip(), (self.reference_id or "").strip())
+        if self.application_id is None or blank(self.application_id):
+            return KERNEL_SIGN
+        return KeyRef(self.application_id.strip(), (self.reference_id or "").strip())
 
 
 class Payload(_Key):
@@ -116,6 +118,9 @@ class _Jws(Payload):
     encoded: bool | None = Field(default=None, alias="b64JWSHeaderParam")
     algorithm: str | None = Field(default=None, alias="signAlgorithm", max_length=32)
 
+    def options(self) -> JwsOptions:
+        return replace(super().options(), algorithm=algorithm_of(self.algorithm), unencoded=not self.encoded)
+
 
 class JwsPayload(_Jws):
     """Body of jwsSign."""
@@ -144,6 +149,19 @@ class SignedPayload(WireModel):
     validate_trust: bool | None = Field(default=None, alias="validateTrust")
     domain: str | None = Field(default=None, max_length=36)
 
+    def claim(self) -> Claim:
+        """Return what is to be verified; raises KeyProblem (KER-JWS-106) for data that is not base64."""
+        malformed = KeyProblem("KER-JWS-106", "Signature data to verify not valid.")
+        return Claim(
+            jws=self.jws.strip(),
+            payload=None if blank(self.actual_data) else decoded(self.actual_data, malformed),
+            application_id=(self.application_id or "").strip(),
+            reference_id=(self.reference_id or "").strip(),
+            certificate=self.certificate,
+            validate_trust=bool(self.validate_trust),
+            domain=(self.domain or "").strip(),
+        )
+
 
 class Document(WireModel):
     """Body of pdf/sign."""
@@ -160,6 +178,12 @@ class Document(WireModel):
     page_number: int = Field(default=1, alias="pageNumber")
     password: str | None = Field(default=None, max_length=127)
 
+    @property
+    def appearance(self) -> pdf.Appearance:
+        """Where the signature shows, and why it was made."""
+        box = (self.lower_left_x, self.lower_left_y, self.upper_right_x, self.upper_right_y)
+        return pdf.Appearance(box=box, page=self.page_number, reason=self.reason)
+
 
 def _not_valid() -> KeyProblem:
     return KeyProblem("KER-JWS-102", "Data to sign is not valid.")
@@ -168,6 +192,72 @@ def _not_valid() -> KeyProblem:
 def algorithm_of(name: str | None) -> SignatureAlgorithm:
     """Return the algorithm of a name; PS256 for any other, as the wire has it."""
     return SignatureAlgorithm.RS256 if (name or "").strip() == "RS256" else SignatureAlgorithm.PS256
+
+
+class _Signing:
+    """What the signing routes share: who may sign what, and the audit of it."""
+
+    def __init__(self, router: KeyRouter, keys: KeyAdministration, access: ApplicationAccess, uses: UseLog) -> None:
+        self._router = router
+        self._keys = keys
+        self._access = access
+        self._uses = uses
+        self._signer = Signer(keys)
+        self._documents = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
+
+    async def token(
+        self, caller: Caller, action: str, asked: Payload, options: JwsOptions, *, check_json: bool
+    ) -> Answer:
+        """Return the answer of jwtSign and jwsSign."""
+        with self._uses.using(caller, action, asked.named):
+            ref = asked.ref
+            self._access.check_sign(caller, ref)
+            payload = decoded(asked.data, _not_valid())
+            if check_json:
+                payloads.check_json(payload)
+            self._access.check_payload(caller, ref, reserved=payloads.is_reserved(payload))
+            made = await self._signer.jws(ref, payload, options)
+            return {"jwtSignedData": made, "timestamp": self._router.timestamp()}
+
+    async def text(self, caller: Caller, text: str) -> Answer:
+        """Return the answer of sign: a detached JWS whose header names the algorithm only."""
+        with self._uses.using(caller, "sign", KERNEL_SIGN):
+            payload = text.encode()
+            self._access.check_payload(caller, KERNEL_SIGN, reserved=payloads.is_reserved(payload))
+            made = await self._signer.jws(KERNEL_SIGN, payload, JwsOptions(with_key_id=False))
+            return {"signature": made, "timestamp": self._router.timestamp()}
+
+    async def raw(self, caller: Caller, action: str, asked: Bytes) -> tuple[str, Answer]:
+        """Return the written signature over bytes, and what else signRawData answers."""
+        with self._uses.using(caller, action, asked.named):
+            ref, algorithm = asked.ref, algorithm_of(asked.algorithm)
+            self._access.check_sign(caller, ref)
+            encode = _encoding(asked.encoding)
+            made = await self._signer.raw(ref, decoded(asked.data, _not_valid()), algorithm)
+            return encode(made.value), {
+                "keyId": made.certificate.key_id,
+                "certificate": made.certificate.pem,
+                "signatureAlgorithm": algorithm.value,
+                "timestamp": self._router.timestamp(),
+            }
+
+    async def document(self, caller: Caller, asked: Document) -> Answer:
+        """Return the answer of pdf/sign."""
+        with self._uses.using(caller, "pdf/sign", KeyRef(asked.application_id, asked.reference_id)):
+            ref = signing_ref(asked.application_id, asked.reference_id)
+            self._access.check_sign(caller, ref)
+            document = decoded(asked.data, _not_valid())
+            current = await self._keys.certificate(ref)
+            async with self._documents:
+                signed = await pdf.sign(
+                    document,
+                    current.x509,
+                    (await chain_of(self._keys, current.x509, ref.application_id))[1:],
+                    asked.appearance,
+                    lambda data: self._signer.attributes(ref, current, data),
+                    password=None if blank(asked.password) else asked.password,
+                )
+            return {"data": b64u(signed)}
 
 
 def add_signatures(
@@ -180,58 +270,68 @@ def add_signatures(
     json_only: bool,
 ) -> None:
     """Declare the routes of signatures; ``json_only`` makes jwtSign refuse other payloads."""
-    signer = Signer(keys)
+    signing = _Signing(router, keys, access, uses)
+    _add_tokens(router, signing, json_only=json_only)
+    _add_bytes(router, signing)
+    _add_verification(router, keys, verifier)
+
+
+def _add_tokens(router: KeyRouter, signing: _Signing, *, json_only: bool) -> None:
     sign_allowed = allow(Permission.KEYS_SIGN)
-    documents = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
-
-    async def signed_token(
-        caller: Caller, action: str, asked: Payload, options: JwsOptions, *, check_json: bool
-    ) -> Answer:
-        with uses.using(caller, action, asked.named):
-            ref = asked.ref
-            access.check_sign(caller, ref)
-            payload = decoded(asked.data, _not_valid())
-            if check_json:
-                payloads.check_json(payload)
-            access.check_payload(caller, ref, reserved=payloads.is_reserved(payload))
-            return {"jwtSignedData": await signer.jws(ref, payload, options), "timestamp": router.timestamp()}
-
-    def jws_options(asked: _Jws) -> JwsOptions:
-        unencoded = not asked.encoded
-        return replace(asked.options(), algorithm=algorithm_of(asked.algorithm), unencoded=unencoded)
 
     @router.enveloped("POST", "/jwtSign", sign_allowed)
     async def jwt_sign(body: RequestEnvelope[Payload], caller: CallerParameter) -> Answer:
         """Sign a payload as a compact JWS."""
-        return await signed_token(caller, "jwtSign", body.request, body.request.options(), check_json=json_only)
+        return await signing.token(caller, "jwtSign", body.request, body.request.options(), check_json=json_only)
 
     @router.enveloped("POST", "/jwtSign/v2", sign_allowed)
     async def jwt_sign_v2(body: RequestEnvelope[PayloadV2], caller: CallerParameter) -> Answer:
         """Sign a payload as a compact JWS, with the chain and further header members."""
-        return await signed_token(caller, "jwtSign", body.request, body.request.options(), check_json=json_only)
+        return await signing.token(caller, "jwtSign", body.request, body.request.options(), check_json=json_only)
 
     @router.enveloped("POST", "/jwsSign", sign_allowed)
     async def jws_sign(body: RequestEnvelope[JwsPayload], caller: CallerParameter) -> Answer:
         """Sign a payload as a JWS, by default unencoded and with PS256."""
         asked = body.request
-        return await signed_token(caller, "jwsSign", asked, jws_options(asked), check_json=bool(asked.validate_json))
+        return await signing.token(caller, "jwsSign", asked, asked.options(), check_json=bool(asked.validate_json))
 
     @router.enveloped("POST", "/jwsSign/v2", sign_allowed)
     async def jws_sign_v2(body: RequestEnvelope[JwsPayloadV2], caller: CallerParameter) -> Answer:
         """Sign a payload as a JWS, with the chain and further header members."""
         asked = body.request
-        return await signed_token(caller, "jwsSign", asked, jws_options(asked), check_json=bool(asked.validate_json))
+        return await signing.token(caller, "jwsSign", asked, asked.options(), check_json=bool(asked.validate_json))
+
+
+def _add_bytes(router: KeyRouter, signing: _Signing) -> None:
+    sign_allowed = allow(Permission.KEYS_SIGN)
 
     @router.enveloped("POST", "/sign", sign_allowed)
     async def sign(body: RequestEnvelope[Text], caller: CallerParameter) -> Answer:
-        """Sign a text with KERNEL:SIGN: a detached JWS whose header names the algorithm only."""
-        with uses.using(caller, "sign", KERNEL_SIGN):
-            payload = body.request.data.encode()
-            access.check_payload(caller, KERNEL_SIGN, reserved=payloads.is_reserved(payload))
-            made = await signer.jws(KERNEL_SIGN, payload, JwsOptions(with_key_id=False))
-            return {"signature": made, "timestamp": router.timestamp()}
+        """Sign a text with KERNEL:SIGN."""
+        return await signing.text(caller, body.request.data)
 
-    @router.enveloped("POST", "/validate", allow(Permission.KEYS_VERIFY))
+    @router.enveloped("POST", "/signV2", sign_allowed)
+    async def sign_v2(body: RequestEnvelope[Bytes], caller: CallerParameter) -> Answer:
+        """Sign bytes."""
+        value, rest = await signing.raw(caller, "signV2", body.request)
+        return {"signature": value, "timestamp": rest["timestamp"]}
+
+    @router.enveloped("POST", "/signRawData", sign_allowed)
+    async def sign_raw(body: RequestEnvelope[Bytes], caller: CallerParameter) -> Answer:
+        """Sign bytes; the answer names key, certificate and algorithm."""
+        value, rest = await signing.raw(caller, "signRawData", body.request)
+        return {"signedData": value, **rest}
+
+    @router.enveloped("POST", "/pdf/sign", allow(Permission.KEYS_DOCUMENT_SIGN))
+    async def sign_document(body: RequestEnvelope[Document], caller: CallerParameter) -> Answer:
+        """Sign a PDF visibly; with a password, encrypt it too."""
+        return await signing.document(caller, body.request)
+
+
+def _add_verification(router: KeyRouter, keys: KeyAdministration, verifier: Verifier) -> None:
+    verify_allowed = allow(Permission.KEYS_VERIFY)
+
+    @router.enveloped("POST", "/validate", verify_allowed)
     async def validate(body: RequestEnvelope[SignedText]) -> Answer:
         """Check what ``sign`` made with the certificate of its time."""
         asked = body.request
@@ -245,81 +345,18 @@ def add_signatures(
         raise KeyProblem("KER-CSS-101", "Validation Unsuccessful")
 
     async def verdict(asked: SignedPayload, *, use_chain: bool) -> Answer:
-        malformed = KeyProblem("KER-JWS-106", "Signature data to verify not valid.")
-        found = await verifier.verify(
-            Claim(
-                jws=asked.jws.strip(),
-                payload=None if blank(asked.actual_data) else decoded(asked.actual_data, malformed),
-                application_id=(asked.application_id or "").strip(),
-                reference_id=(asked.reference_id or "").strip(),
-                certificate=asked.certificate,
-                validate_trust=bool(asked.validate_trust),
-                domain=(asked.domain or "").strip(),
-            ),
-            use_chain=use_chain,
-        )
+        found = await verifier.verify(asked.claim(), use_chain=use_chain)
         return {"signatureValid": found.valid, "message": VALID if found.valid else FAILED, "trustValid": found.trust}
 
-    @router.enveloped("POST", "/jwtVerify", allow(Permission.KEYS_VERIFY))
+    @router.enveloped("POST", "/jwtVerify", verify_allowed)
     async def jwt_verify(body: RequestEnvelope[SignedPayload]) -> Answer:
         """Check a JWS, and on request the path of its certificate to a domain's root."""
         return await verdict(body.request, use_chain=False)
 
-    @router.enveloped("POST", "/jwtVerify/v2", allow(Permission.KEYS_VERIFY))
+    @router.enveloped("POST", "/jwtVerify/v2", verify_allowed)
     async def jwt_verify_v2(body: RequestEnvelope[SignedPayload]) -> Answer:
         """Check a JWS that may bring the intermediates of its path."""
         return await verdict(body.request, use_chain=True)
-
-    async def raw_signature(caller: Caller, action: str, asked: Bytes) -> tuple[str, Answer]:
-        with uses.using(caller, action, asked.named):
-            ref, algorithm = asked.ref, algorithm_of(asked.algorithm)
-            access.check_sign(caller, ref)
-            encode = _encoding(asked.encoding)
-            made = await signer.raw(ref, decoded(asked.data, _not_valid()), algorithm)
-            rest: Answer = {
-                "keyId": made.certificate.key_id,
-                "certificate": made.certificate.pem,
-                "signatureAlgorithm": algorithm.value,
-                "timestamp": router.timestamp(),
-            }
-            return encode(made.value), rest
-
-    @router.enveloped("POST", "/signV2", sign_allowed)
-    async def sign_v2(body: RequestEnvelope[Bytes], caller: CallerParameter) -> Answer:
-        """Sign bytes."""
-        value, rest = await raw_signature(caller, "signV2", body.request)
-        return {"signature": value, "timestamp": rest["timestamp"]}
-
-    @router.enveloped("POST", "/signRawData", sign_allowed)
-    async def sign_raw(body: RequestEnvelope[Bytes], caller: CallerParameter) -> Answer:
-        """Sign bytes; the answer names key, certificate and algorithm."""
-        value, rest = await raw_signature(caller, "signRawData", body.request)
-        return {"signedData": value, **rest}
-
-    @router.enveloped("POST", "/pdf/sign", allow(Permission.KEYS_DOCUMENT_SIGN))
-    async def sign_document(body: RequestEnvelope[Document], caller: CallerParameter) -> Answer:
-        """Sign a PDF visibly; with a password, encrypt it too."""
-        asked = body.request
-        with uses.using(caller, "pdf/sign", KeyRef(asked.application_id, asked.reference_id)):
-            ref = signing_ref(asked.application_id, asked.reference_id)
-            access.check_sign(caller, ref)
-            document = decoded(asked.data, _not_valid())
-            current = await keys.certificate(ref)
-            appearance = pdf.Appearance(
-                box=(asked.lower_left_x, asked.lower_left_y, asked.upper_right_x, asked.upper_right_y),
-                page=asked.page_number,
-                reason=asked.reason,
-            )
-            async with documents:
-                signed = await pdf.sign(
-                    document,
-                    current.x509,
-                    (await chain_of(keys, current.x509, ref.application_id))[1:],
-                    appearance,
-                    lambda data: signer.attributes(ref, current, data),
-                    password=None if blank(asked.password) else asked.password,
-                )
-            return {"data": b64u(signed)}
 
 
 def _encoding(name: str | None) -> Callable[[bytes], str]:
