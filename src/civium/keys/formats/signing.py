@@ -4,6 +4,7 @@ A master certifies base keys and signs data with one key. So that no caller gets
 revocation list or another form's signature out of a data signature, each form admits bytes that no other admits.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -20,6 +21,9 @@ PADDINGS: Final[Mapping[str, padding.AsymmetricPadding]] = {
 """RSA padding by the name of the algorithm; all with SHA-256."""
 
 _JOSE: Final = re.compile(rb"e[wy][A-Za-z0-9_-]{6,}\.")
+_NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9_+/-]")
+_SKIPPED: Final = b" \t\r\n\x00\xef\xbb\xbf"
+"""What readers of JSON skip in front: white space, a byte order mark."""
 _DER_SEQUENCE, _DER_SET = 0x30, 0x31
 
 
@@ -35,4 +39,14 @@ def form_of(data: bytes) -> str | None:
         return None
     if data[0] == _DER_SET:
         return "cms"
-    return "jose" if _JOSE.match(data) else "raw"
+    if _JOSE.match(data):
+        return "jose"
+    return None if _may_be_token(data) else "raw"
+
+
+def _may_be_token(data: bytes) -> bool:
+    """Tell whether some reader could take bytes for a JWS: its header is JSON, which may begin with white space."""
+    head, dot, _ = data.partition(b".")
+    text = _NO_BASE64.sub(b"", head)
+    header = base64.urlsafe_b64decode(text[: len(text) // 4 * 4].replace(b"+", b"-").replace(b"/", b"_"))
+    return bool(dot) and header.lstrip(_SKIPPED)[:1] == b"{"
