@@ -41,6 +41,8 @@ def unsealing(settings: KeySettings) -> Unsealing:
         None if given is None else Secret(given.get_secret_value())
         for given in (settings.passphrase, settings.second_passphrase)
     )
+    if any(given is not None and not given.reveal() for given in (passphrase, second)):
+        raise KeystoreClosed("a passphrase is set and empty: leave the setting out instead")
     if settings.pkcs11_library is None:
         return Unsealing(passphrase, second)
     if passphrase is not None or second is not None:

@@ -8,6 +8,7 @@ One of four, chosen by the settings and fixed at the first start:
 - a secret in a PKCS#11 token (:mod:`civium.keys.pkcs11_vault`).
 """
 
+import hmac
 import secrets
 from pathlib import Path
 from typing import Final
@@ -67,7 +68,7 @@ def root_key(home: Path, passphrase: Secret[str] | None, second: Secret[str] | N
     if second is None:
         salt = _salt(home, SALT_FILE, SALT_BYTES)
         return Secret(_stretch(passphrase, salt))
-    if passphrase == second:
+    if hmac.compare_digest(passphrase.reveal().encode(), second.reveal().encode()):
         raise KeystoreClosed("dual control needs two different passphrases, each known to one custodian")
     salts = _salt(home, DUAL_FILE, 2 * SALT_BYTES)
     halves = _stretch(passphrase, salts[:SALT_BYTES]) + _stretch(second, salts[SALT_BYTES:])

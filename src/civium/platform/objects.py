@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
+from civium.kernel import faults
 from civium.kernel.errors import CiviumError
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -44,10 +45,17 @@ class FileObjectStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # No object's name begins with a dot, so an unfinished file is never taken for one.
+        self._unfinished = root / ".unfinished"
+        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def discard_unfinished(self) -> None:
+        """Remove what processes that were killed while they wrote have left. Call it while nothing writes."""
+        for rest in self._unfinished.iterdir():
+            rest.unlink()
 
     async def put(self, name: str, blob: bytes) -> None:
-        await asyncio.to_thread(_write, self._path(name), blob)
+        await asyncio.to_thread(_write, self._unfinished, self._path(name), blob)
 
     async def get(self, name: str) -> bytes:
         try:
@@ -65,15 +73,15 @@ class FileObjectStore:
         return self._root.joinpath(*parts)
 
 
-def _write(path: Path, blob: bytes) -> None:
+def _write(unfinished: Path, path: Path, blob: bytes) -> None:
     _make_directory(path.parent)
-    # No object's name begins with a dot, so an unfinished file is never taken for one.
-    fresh = path.with_name(f".{secrets.token_hex(16)}")
+    fresh = unfinished / secrets.token_hex(16)
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
+        faults.point("objects.unfinished")
         fresh.rename(path)
     except BaseException:
         fresh.unlink(missing_ok=True)

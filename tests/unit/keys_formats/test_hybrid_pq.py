@@ -1,4 +1,5 @@
 import hashlib
+import hmac
 import json
 from pathlib import Path
 
@@ -22,8 +23,6 @@ SEALED = hybrid_pq.seal(KEY.public(), CLEAR, b"context")
 
 def _hkdf(secret: bytes, info: bytes, size: int) -> bytes:
     """HKDF-SHA-256 without salt, written out."""
-    import hmac
-
     prk = hmac.digest(bytes(32), secret, "sha256")
     out, block = b"", b""
     for number in range(1, 3):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from civium.kernel.clock import FixedClock, SystemClock
 from civium.kernel.errors import CiviumError
 from civium.kernel.secrets import Secret
 from civium.keys import ceremony, root
@@ -28,8 +29,6 @@ def held(tmp_path_factory, module_clock):
 
 @pytest.fixture(scope="module")
 def module_clock():
-    from civium.kernel.clock import FixedClock, SystemClock
-
     return FixedClock(SystemClock().now())
 
 

@@ -5,6 +5,7 @@ import pytest
 from authentication_world import World
 from civium.access.wiring import build as build_access
 from civium.authentication.wiring import build as build_authentication
+from civium.identity import store
 from civium.identity.api import VidType
 from civium.identity.wiring import build as build_identity
 from civium.kernel.clock import SystemClock
@@ -78,15 +79,11 @@ async def test_identity_keeps_every_person_vid_and_number(keystores, keys_core, 
 
 
 async def _head(db, person):
-    from civium.identity import store
-
     found = await store.person_by_ref(db.core("identity"), person.ref)
     return found[1]
 
 
 async def test_a_person_who_changes_meanwhile_wins(keystores, keys_core, subject, db, outbox_core):
-    from civium.identity import store
-
     database = db.core("identity")
     await subject.register.create(new_person(), actor="r")
     ((row, head),) = await store.persons_after(database, None, 10)
