@@ -102,7 +102,7 @@ class DatabaseTrustStore:
             raise _refused("005", "Root CA Certificate not found.")
         if kind == "INTERMEDIATE":
             try:
-                verify_path(certificate, await self._parsed_anchors(domain), now)
+                await self._lists.check(verify_path(certificate, await self._parsed_anchors(domain), now))
             except SignatureInvalid:
                 raise _refused("005", "Root CA Certificate not found.") from None
         async with self._db.transaction() as transaction:

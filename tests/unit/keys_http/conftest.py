@@ -113,9 +113,20 @@ def trust(db, manager_keys, outbox_core):
 
 
 @pytest.fixture
-async def api(db, manager_keys, keys_auth, trust, outbox_core, settings):
+async def manager(db, manager_keys, keys_auth, trust, outbox_core, settings):
     uses, module = build_http(db.core("keys"), manager_keys, keys_auth, trust, outbox_core, SystemClock(), settings)
-    app = create_app(module.routers, Tokens(), settings)
+    yield module
+    await uses.close()
+
+
+@pytest.fixture
+def routes(manager):
+    """Every route, as declared."""
+    return [declaration for router in manager.routers for declaration in router.declarations]
+
+
+@pytest.fixture
+async def api(manager, settings):
+    app = create_app(manager.routers, Tokens(), settings)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://civium") as http:
         yield Api(http)
-    await uses.close()

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from civium.kernel.clock import FixedClock, SystemClock
 from civium.kernel.errors import Unavailable
-from civium.keys.api import CertificateRevoked, UntrustedCertificate
+from civium.keys.api import CertificateRevoked, KeyProblem, UntrustedCertificate
 from civium.keys.formats import certificates
 from civium.keys.formats.certificates import MASTER, PARTNER, ROOT, Profile
 from civium.keys.revocation import RevocationLists
@@ -291,3 +291,18 @@ async def test_the_trust_store_asks_the_list(db, keys_core, outbox_core, listing
         await trust.verify(pem(leaf), "AUTH")
     lists.content[URL] = revocation_list(root)
     await trust.verify(pem(leaf), "AUTH")
+
+
+async def test_a_revoked_intermediate_is_not_taken_in(db, keys_core, outbox_core, listing_ca):
+    root, _ = listing_ca
+    key = new_rsa()
+    points = x509.CRLDistributionPoints(
+        [x509.DistributionPoint([x509.UniformResourceIdentifier(URL)], None, None, None)]
+    )
+    between = Holder(key, sign(name("between"), key, name("root"), root.key, ca=True, points=points))
+    lists = Lists()
+    trust = build_trust(db.core("keys"), keys_core, outbox_core, SystemClock(), lists=lists)
+    await trust.add_ca(pem(root), "AUTH")
+    lists.content[URL] = revocation_list(root, between)
+    with pytest.raises(KeyProblem, match="KER-PCM-005"):
+        await trust.add_ca(pem(between), "AUTH")

@@ -83,15 +83,21 @@ class KeyRouter(Router):
             async def answer(*arguments: Any, **keywords: Any) -> Any:
                 try:
                     return await handler(*arguments, **keywords)
-                except (Rejected, RejectedMany) as problem:
-                    rejections = problem.rejections if isinstance(problem, RejectedMany) else [problem]
-                    sent = next((value for value in keywords.values() if isinstance(value, RequestEnvelope)), None)
-                    return await self.envelope(
-                        None,
-                        id=sent.id if sent else None,
-                        version=sent.version if sent else None,
-                        errors=error_items(rejections),
-                    )
+                except UnicodeError:
+                    rejections: list[Rejected] = [
+                        invalid_request()
+                    ]  # a text with half a character, which JSON can write
+                except RejectedMany as problem:
+                    rejections = problem.rejections
+                except Rejected as problem:
+                    rejections = [problem]
+                sent = next((value for value in keywords.values() if isinstance(value, RequestEnvelope)), None)
+                return await self.envelope(
+                    None,
+                    id=sent.id if sent else None,
+                    version=sent.version if sent else None,
+                    errors=error_items(rejections),
+                )
 
             declare(answer)
             return handler
@@ -106,10 +112,22 @@ class KeyRouter(Router):
         messages = list(dict.fromkeys(_messages(problem)))[:MAX_ERRORS]
         return await self.envelope(
             None,
-            id=_text(sent.get("id")),
-            version=_text(sent.get("version")),
+            id=sent.get("id"),
+            version=sent.get("version"),
             errors=[{"errorCode": self.codes.invalid, "message": message} for message in messages],
         )
+
+    async def envelope(
+        self,
+        response: object,
+        *,
+        id: str | None = None,
+        version: str | None = None,
+        errors: list[dict[str, str]] | None = None,
+        status: int = 200,
+    ) -> Response:
+        """Return the envelope; an id or version that is no short text is not repeated."""
+        return await super().envelope(response, id=_text(id), version=_text(version), errors=errors, status=status)
 
     def timestamp(self) -> str:
         """Return the present instant as answers carry it."""
@@ -117,7 +135,7 @@ class KeyRouter(Router):
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= 64 else None
+    return value if isinstance(value, str) and len(value) <= 64 and value.isprintable() else None
 
 
 def _messages(problem: RequestValidationError) -> Iterator[str]:

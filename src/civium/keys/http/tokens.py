@@ -124,6 +124,8 @@ class Licenses:
 def _named(tsp_id: str | None) -> str:
     if tsp_id is None or not tsp_id.strip():
         raise Rejected("KER-LKM-001", "TSP entered is null or empty.")
+    if not tsp_id.isprintable():
+        raise Rejected("KER-LKM-999", "Invalid request")
     return tsp_id.strip()
 
 
