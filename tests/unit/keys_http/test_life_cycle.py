@@ -19,7 +19,7 @@ from civium.keys.formats.certificates import BASE, PARTNER
 from keys_fixtures import open_home
 from tests.unit.keys_formats.conftest import name, new_rsa, self_signed
 
-from .conftest import b64u
+from .conftest import b64u, part
 from .test_encryption import data
 
 
@@ -269,3 +269,17 @@ async def test_the_symmetric_master(api):
     again = attributes | {"zkDataAttributes": sealed["zkDataAttributes"]}
     assert (await api.ok("POST", "/zkDecrypt", again))["zkDataAttributes"] == attributes["zkDataAttributes"]
     assert await api.code("POST", "/generateSymmetricKey", master("ID_REPO", "uin")) == "KER-KMS-010"
+
+
+async def test_signatures_follow_the_generations(api):
+    """A signer remembers the generation; the key process has the last word on which is current."""
+    asked = {"dataToSign": b64u(b"{}"), "applicationId": "REGISTRATION_PROCESSOR", "includePayload": True}
+    key_ids = []
+    for _ in range(3):
+        text = (await api.ok("POST", "/jwtSign", asked, token="regproc"))["jwtSignedData"]
+        key_ids.append(part(text, 0)["kid"])
+        await api.ok("POST", "/generateMasterKey/CERTIFICATE", master("REGISTRATION_PROCESSOR", force=True))
+        # What an older generation signed still verifies.
+        verify = {"jwtSignatureData": text, "applicationId": "REGISTRATION_PROCESSOR"}
+        assert (await api.ok("POST", "/jwtVerify", verify))["signatureValid"] is True
+    assert len(set(key_ids)) == 3

@@ -62,10 +62,15 @@ def signing_ref(application_id: str | None, reference_id: str | None) -> KeyRef:
 
 
 class Signer:
-    """Makes signatures: two round trips to the key process each."""
+    """Makes signatures: one round trip to the key process each.
+
+    The current generation is remembered; the key process refuses one that is not current any more, and then the new
+    one is asked for.
+    """
 
     def __init__(self, keys: KeyAdministration) -> None:
         self._keys = keys
+        self._known: dict[KeyRef, Certificate] = {}
 
     async def jws(self, ref: KeyRef, payload: bytes, options: JwsOptions) -> str:
         """Return the compact JWS. Raises KeyProblem; KER-KMS-005 for additional members that are not the caller's."""
@@ -111,16 +116,20 @@ class Signer:
         algorithm: SignatureAlgorithm,
     ) -> Signature:
         """Sign what names the current generation, again when another took over in between."""
-        current = await self._keys.certificate(ref)
+        current = self._known.get(ref) or await self._fresh(ref)
         while True:
             data = await data_of(current)
             try:
                 return Signature(await self._sign(ref, current, data, form, algorithm), data, current)
             except KeyProblem:
-                newer = await self._keys.certificate(ref)
+                newer = await self._fresh(ref)
                 if newer == current:
                     raise
                 current = newer
+
+    async def _fresh(self, ref: KeyRef) -> Certificate:
+        found = self._known[ref] = await self._keys.certificate(ref)
+        return found
 
     async def _sign(
         self, ref: KeyRef, current: Certificate, data: bytes, form: SignedForm, algorithm: SignatureAlgorithm
