@@ -71,7 +71,6 @@ CORE: Final = (
     ),
     Grant("Unwrap", "DIGITAL_CARD", "?*", 1_000),
     Grant("Unwrap", "COMPLIANCE_TOOLKIT", "?*", 1_000),
-    Grant("InstallCertificate", "*", "?*", 20),
     Grant("MakeMaster", "*", "*", 10),
     Grant("MakeRequest", "*", "*", 20),
     Grant("Certify", "*", "*", 20),

@@ -56,6 +56,8 @@ from civium.keys.secretbox import DATA_KEYS, SecretBox
 from civium.keys.vault import Vault
 from civium.keys.zkpool import ZkPool
 
+EXCHANGED: Final = frozenset({IDA_PUBLIC_KEY, KeyRef("PARTNER", IDA_PARTNER_ID)})
+"""What the core encrypts to authentication with: the key process alone sets it, so that nothing is sealed to others."""
 _COMPLETE: Final = "complete"
 
 
@@ -125,6 +127,10 @@ class Operations:
             self.pool.rewrap()
         return version.number
 
+    def slow(self, call: AnyCall) -> bool:
+        """Tell whether a call takes part of a millisecond or more: a certificate that need not be made does not."""
+        return call.threaded and not (isinstance(call, GetCertificate) and self.hierarchy.has_current(call.ref))
+
     def perform(self, call: AnyCall) -> object:
         """Return the answer that the call's type names.
 
@@ -140,6 +146,10 @@ class Operations:
         return [_reply(generation) for generation in self.hierarchy.generations(call.ref)]
 
     def _install(self, call: InstallCertificate) -> None:
+        if call.ref in EXCHANGED:
+            raise KeyProblem(
+                "KER-KMS-015", "Upload of certificate will not be allowed to update other domain certificate."
+            )
         self.hierarchy.install(call.ref, call.pem)
 
     def _unwrap(self, call: Unwrap) -> bytes:
@@ -173,6 +183,8 @@ class Operations:
         self.hierarchy.certify(call.ref, call.pem)
 
     def _retire(self, call: Retire) -> None:
+        if call.ref in EXCHANGED:
+            raise KeyProblem("KER-KMS-021", "Key Revocation not allowed.")
         self.hierarchy.retire(call.ref)
 
     def _renew_symmetric(self, call: RenewSymmetric) -> bool:

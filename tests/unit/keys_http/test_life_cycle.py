@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from civium.kernel.clock import SystemClock
 from civium.keys import allowlist
 from civium.keys.allowlist import Gate
-from civium.keys.api import KeyRef, thumbprint
+from civium.keys.api import KeyProblem, KeyRef, thumbprint
 from civium.keys.client import InProcess, KeysClient
 from civium.keys.formats import certificates
 from civium.keys.formats.certificates import BASE, PARTNER
@@ -283,3 +283,16 @@ async def test_signatures_follow_the_generations(api):
         verify = {"jwtSignatureData": text, "applicationId": "REGISTRATION_PROCESSOR"}
         assert (await api.ok("POST", "/jwtVerify", verify))["signatureValid"] is True
     assert len(set(key_ids)) == 3
+
+
+@pytest.mark.parametrize(("app", "ref"), [("IDA", "PUBLIC_KEY"), ("PARTNER", "mpartner-default-auth")])
+async def test_what_is_sealed_to_authentication_goes_nowhere_else(api, root, manager_keys, app, ref):
+    """Old behaviour: who may upload a partner's certificate gets the zero-knowledge keys sealed to its own."""
+    before = (await current(api, app, ref))["certificate"]
+    theirs = certificates.pem(issued_by(root, new_rsa()))
+    upload = master(app, ref, certificateData=theirs)
+    assert await api.code("POST", "/uploadOtherDomainCertificate", upload) == "KER-KMS-015"
+    assert await api.code("PUT", "/revokeKey", master(app, ref)) == "KER-KMS-021"
+    with pytest.raises(KeyProblem):
+        await manager_keys.install_certificate(KeyRef(app, ref), theirs)
+    assert (await current(api, app, ref))["certificate"] == before

@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import Field
 
 from civium.kernel.clock import iso_millis
-from civium.keys.api import KERNEL_SIGN, Certificate, KeyAdministration, KeyProblem, KeyRef
+from civium.keys.api import IDA_PUBLIC_KEY, Certificate, KeyAdministration, KeyProblem, KeyRef
 from civium.keys.formats.certificates import MIN_KEY_BITS, parse_pem
 from civium.keys.http.access import IDENTITY_CACHE
 from civium.keys.http.router import (
@@ -20,7 +20,7 @@ from civium.keys.http.router import (
     ReferenceId,
 )
 from civium.keys.http.uses import UseLog
-from civium.keys.plan import ROOT
+from civium.keys.plan import CORE, ROOT
 from civium.keys.trust import signed_by
 from civium.platform.http import CallerParameter, RequestEnvelope, WireModel, allow
 from civium.platform.permissions import Permission
@@ -195,7 +195,7 @@ def _add_uploads(router: KeyRouter, keys: KeyAdministration, uses: UseLog) -> No
         asked = body.request
         with uses.using(caller, "uploadOtherDomainCertificate", asked.ref):
             certificate = _accepted(asked.certificate_data)
-            if asked.ref == KERNEL_SIGN:
+            if asked.application_id in {*CORE.policies, IDA_PUBLIC_KEY.application_id}:
                 raise KeyProblem(
                     "KER-KMS-015", "Upload of certificate will not be allowed to update other domain certificate."
                 )
