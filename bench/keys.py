@@ -169,8 +169,10 @@ async def _rows(keys: KeysClient, where: str, sizes: dict[str, int], threads: in
             ("zkEncrypt", lambda text=text: keys.zk_encrypt("2419762130", {"a": text}), bare_zk, 1),  # type: ignore[misc]
         ]
         for operation, work, bare, at_once in rows:
-            limit = _bare(bare, at_once)
-            yield _figure(f"{operation} {name} {where}", await _rate(work), limit)
+            limit, rate = _bare(bare, at_once), await _rate(work)
+            # What else ran on the machine only ever lowers a limit: the higher of before and after is nearer to it.
+            limit = max(limit, _bare(bare, at_once))
+            yield _figure(f"{operation} {name} {where}", rate, limit)
             if operation == "jwtSign" and name == "1 KB":
                 # The pattern of the rows without a size: what is signed is a document of about a kilobyte.
                 yield _figure(f"jwtSign {where}", await _rate(work), limit)
@@ -200,8 +202,8 @@ async def _over_http(platform: RunningPlatform) -> list[Figure]:
         answer = json.loads(await _once(platform.port, request))
         if not answer.get("response"):
             raise RuntimeError(f"{name}: {answer['errors']}")
-        limit = _bare(bare, CORES)
-        figures.append(_figure(name, await _http_rate(platform.port, request), limit))
+        limit, rate = _bare(bare, CORES), await _http_rate(platform.port, request)
+        figures.append(_figure(name, rate, max(limit, _bare(bare, CORES))))
     return figures
 
 

@@ -259,7 +259,7 @@ class InProcess:
         result: object
         if isinstance(call, ABOUT_USAGE):
             result = self._gate.ledger.answer(call)
-        elif call.threaded:
+        elif self._operations.slow(call):
             loop = asyncio.get_running_loop()
             result = await loop.run_in_executor(self._threads, self._operations.perform, call)
         else:

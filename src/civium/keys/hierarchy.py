@@ -127,6 +127,13 @@ class Hierarchy:
         for ref in sorted(self._generations, key=lambda each: (each.application_id, each.reference_id)):
             yield from self.generations(ref)
 
+    def has_current(self, ref: KeyRef) -> bool:
+        """Tell whether ``current`` finds a generation without making one."""
+        try:
+            return self._current(ref) is not None
+        except KeyProblem:
+            return False
+
     def current(self, ref: KeyRef) -> Generation:
         """Return the generation for new use, made now if it may be (section 3).
 

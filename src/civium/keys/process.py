@@ -153,7 +153,7 @@ class _Connection(FrameProtocol):
             self.abort()
             return
         call = request.call
-        if not call.threaded:
+        if not self._operations.slow(call):
             self._answer(request.id, lambda: self._perform(request))
             return
         try:
