@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bench.figures import RESULTS, Figure, show, write
 
-AREAS = ("auth",)
+AREAS = ("auth", "keys")
 """Modules of this package with ``run(console) -> Iterator[Figure]``."""
 
 

@@ -363,9 +363,9 @@ class World:
         identifier = identifier or (random_vid() if vid else random_uin()).reveal()
         modulo = hash_modulo(identifier)
         salt = await self.keys_core.identifier_salt(modulo)
-        demo = await self.keys_core.zk_encrypt(identifier, PERSON if person is None else person)
+        demo = await self.keys_core.zk_encrypt(identifier, PERSON if person is None else person, hybrid=True)
         face = compose_single(BiometricRecord(Modality.FACE, "", FACE_RECORD, created=self.clock.now())).decode()
-        bio = await self.keys_core.zk_encrypt(identifier, {"Face": face})
+        bio = await self.keys_core.zk_encrypt(identifier, {"Face": face}, hybrid=True)
         token = token or await self.keys_core.token_id(identifier, IDA_PARTNER_ID)
         event = CredentialIssued(
             transaction_id=str(uuid.uuid4()),

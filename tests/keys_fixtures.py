@@ -9,13 +9,14 @@ from civium.kernel.clock import Clock, SystemClock
 from civium.keys import allowlist
 from civium.keys.allowlist import Gate
 from civium.keys.client import InProcess, KeysClient
+from civium.keys.opening import Unsealing
 from civium.keys.operations import Keystores
 from civium.keys.sealing import KeySealer
 
 
-def open_home(home: Path, clock: Clock) -> Keystores:
+def open_home(home: Path, clock: Clock, how: Unsealing | None = None) -> Keystores:
     """Open the keystores of an installation whose home is ``home``."""
-    return Keystores(home / "keys", None, zk_pool_size=16, clock=clock)
+    return Keystores(home / "keys", how or Unsealing(), zk_pool_size=16, clock=clock)
 
 
 @pytest.fixture(scope="session")

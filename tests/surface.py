@@ -52,7 +52,7 @@ def check_hygiene(answer: httpx.Response) -> None:
 
 def codes(answer: httpx.Response) -> list[str]:
     """Return the error codes of an envelope."""
-    return [error["errorCode"] for error in answer.json()["errors"] or []]
+    return [error["errorCode"] for error in answer.json().get("errors") or []]
 
 
 def envelope(request: object, **changes: Any) -> dict[str, Any]:

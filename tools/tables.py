@@ -98,8 +98,9 @@ def _kind(annotation: Any) -> str:
     if isinstance(annotation, UnionType):
         return _kind(next(each for each in get_args(annotation) if each is not type(None)))
     if get_origin(annotation) is tuple:
-        return "list of text"
-    words = {"str": "text", "int": "number", "bool": "true or false", "Path": "path", "SecretStr": "secret text"}
+        return "list of tables" if issubclass(get_args(annotation)[0], BaseModel) else "list of text"
+    words = {"str": "text", "int": "number", "bool": "true or false", "Path": "path", "SecretStr": "secret text",
+             "dict": "table", "frozenset": "list of text"}  # fmt: skip
     return words[annotation.__name__]
 
 
@@ -111,6 +112,8 @@ def _default(field: FieldInfo) -> str:
             return "unset"
         case bool() as value:
             return f"`{str(value).lower()}`"
+        case tuple() | frozenset() | dict() as values if not values:
+            return "none"
         case tuple() as values:
             return ", ".join(f"`{value}`" for value in values)
         case value:

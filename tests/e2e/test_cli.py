@@ -1,9 +1,6 @@
 """The command line as people use it: real processes, real output."""
 
 import json
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from civium.apps.cli import app
 from civium.apps.sandbox.client import User
 from civium.apps.sandbox.public_client import PublicClient
 from civium.kernel.secrets import Secret
+from e2e_cli import civium, of
 from platform_fixtures import free_port
 
 COMMANDS = [
@@ -28,31 +26,17 @@ COMMANDS = [
     ("events",),
     ("events", "list"),
     ("events", "replay"),
+    ("keys",),
+    *(
+        ("keys", name)
+        for name in ("init", "ceremony", "list", "rotate", "revoke", "destroy", "import-p12", "rewrap", "usage")
+    ),
     ("sandbox",),
     ("sandbox", "up"),
     ("sandbox", "down"),
     ("sandbox", "partner"),
     ("sandbox", "person"),
 ]
-
-
-def civium(
-    *arguments: str, home: Path, stdin: str = "", timeout: float = 120, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CIVIUM_")}
-    return subprocess.run(
-        [sys.executable, "-m", "civium.apps.cli", *arguments],
-        env={**inherited, "CIVIUM_HOME": str(home), "COLUMNS": "200", **environment},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def of(platform) -> dict[str, str]:
-    return {"CIVIUM_HTTP__PORT": str(platform.port)}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

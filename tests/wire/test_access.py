@@ -279,3 +279,91 @@ async def test_a_token_of_another_issuer_is_refused(build, http):
     async with elsewhere:
         answer = await elsewhere.get(VALIDATE, headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
+
+
+APPLICATION_LOGIN = "/v1/authmanager/authenticate/useridPwd"
+LOGOUT = "/v1/authmanager/logout/user"
+REFRESH = "/v1/authmanager/authorize/internal/refreshToken/registrationclient"
+PROOF = {"clientID": "mosip-admin-client", "clientSecret": "sandbox-secret"}
+
+
+async def test_a_session_is_refreshed_by_its_cookie(http):
+    issued = (await http.post(USER_LOGIN, json=wrapped(USER))).json()["response"]
+    assert issued["refreshExpiryTime"] == 3600
+    http.cookies.clear()
+    for path in (REFRESH, REFRESH.replace("/internal", "")):
+        answer = await http.post(path, json=PROOF, headers={"Cookie": f"refresh_token={issued['refreshToken']}"})
+        issued = answer.json()["response"]
+        assert issued.keys() == {"accesstoken", "refreshToken", "accessTokenExpTime", "refreshTokenExpTime"}
+        assert issued["accesstoken"] == answer.cookies["Authorization"]
+        http.cookies.clear()
+        seen = await http.get(VALIDATE, headers={"Cookie": f"Authorization={issued['accesstoken']}"})
+        assert seen.json()["response"]["userId"] == "110012"
+
+
+async def test_refreshing_without_a_good_token_or_client(http):
+    issued = (await http.post(USER_LOGIN, json=wrapped(USER))).json()["response"]
+    http.cookies.clear()
+    assert errors(await http.post(REFRESH, json=PROOF)) == [("KER-ATH-007", "Token is not present in cookies")]
+    answer = await http.post(REFRESH, json=PROOF, headers={"Cookie": "refresh_token=x"})
+    assert (answer.status_code, errors(answer)[0][0]) == (401, "KER-ATH-401")
+    cookie = {"Cookie": f"refresh_token={issued['refreshToken']}"}
+    answer = await http.post(REFRESH, json={**PROOF, "clientSecret": "x"}, headers=cookie)
+    assert errors(answer) == [("KER-ATH-023", "Invalid Credentials")]
+    answer = await http.post(REFRESH, json={}, headers=cookie)
+    assert errors(answer)[0][0] == "KER-ATH-004"
+
+
+async def test_a_user_of_our_own_page_logs_in_without_a_client(http):
+    login = {name: USER[name] for name in ("userName", "password", "appId")}
+    answer = await http.post(APPLICATION_LOGIN, json=wrapped(login))
+    assert answer.json()["response"] == {
+        "status": "Success",
+        "message": "Username and password combination had been validated successfully",
+    }
+    token = answer.cookies["Authorization"]
+    http.cookies.clear()
+    wrong = await http.post(APPLICATION_LOGIN, json=wrapped({**login, "password": "x"}))
+    assert errors(wrong) == [("KER-ATH-023", "Invalid Credentials")]
+    assert (await http.get(VALIDATE, headers={"Cookie": f"Authorization={token}"})).status_code == 200
+
+
+async def test_logging_out_ends_the_session(http):
+    issued = (await http.post(USER_LOGIN, json=wrapped(USER))).json()["response"]
+    http.cookies.clear()
+    cookie = {"Cookie": f"Authorization={issued['token']}"}
+    answer = await http.delete(LOGOUT, headers=cookie)
+    assert answer.json()["response"]["status"] == "Success"
+    assert "max-age=0" in answer.headers["set-cookie"].lower()
+    assert (await http.get(VALIDATE, headers=cookie)).status_code == 401
+    refused = await http.post(REFRESH, json=PROOF, headers={"Cookie": f"refresh_token={issued['refreshToken']}"})
+    assert refused.status_code == 401
+    assert (await http.delete(LOGOUT, headers=cookie)).json()["response"]["status"] == "Failed"
+    assert errors(await http.delete(LOGOUT)) == [("KER-ATH-007", "Token is not present in cookies")]
+
+
+async def test_administrators_see_users_and_roles(http, access):
+    await access.register_client("admin", Secret("s"), (Role.GLOBAL_ADMIN,))
+    await access.register_user("110011", Secret("p"), (Role.REGISTRATION_OFFICER,))
+    token = await token_of(http, {"clientId": "admin", "secretKey": "s"})
+    headers = {"Authorization": f"Bearer {token}"}
+
+    async def found(query=""):
+        answer = await http.get(f"/v1/authmanager/userdetails/admin{query}", headers=headers)
+        return [user["userId"] for user in answer.json()["response"]["mosipUserDtoList"]]
+
+    assert await found() == ["110011", "110012"]
+    assert await found("?roleName=REGISTRATION_OFFICER") == ["110011"]
+    assert await found("?pageStart=1&pageFetch=1") == ["110012"]
+    assert await found("?userName=12") == ["110012"]
+    named = await http.post(
+        "/v1/authmanager/userdetails/admin", json=wrapped({"userDetails": ["110011", "nobody"]}), headers=headers
+    )
+    assert named.json()["response"]["mosipUserDtoList"] == [
+        {"userId": "110011", "mobile": None, "mail": None, "langCode": None, "userPassword": None, "name": "110011",
+         "role": "REGISTRATION_OFFICER,", "rId": None},
+    ]  # fmt: skip
+    roles = (await http.get("/v1/authmanager/roles/admin", headers=headers)).json()["response"]["roles"]
+    assert {role["roleName"] for role in roles} == set(Role)
+    other = {"Authorization": f"Bearer {await token_of(http)}"}
+    assert (await http.get("/v1/authmanager/userdetails/admin", headers=other)).status_code == 403

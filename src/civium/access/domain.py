@@ -30,12 +30,18 @@ class AccountKind(StrEnum):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What is sealed of an account. ``sandbox`` marks the well-known log-ins, which production refuses."""
+    """What is sealed of an account. ``sandbox`` marks the well-known log-ins, which production refuses.
 
-    secret_hash: str
+    ``name`` and ``kind`` are empty in accounts made before there was a list of users.
+    """
+
+    secret_hash: str | None
     roles: tuple[str, ...]
     sandbox: bool
     active: bool = True
+    name: str = ""
+    kind: str = ""
+    public_key: str | None = None
 
     def __repr__(self) -> str:
         return "Account(...)"

@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+from civium.access import http, oauth
+from civium.access.accounts import SEALED_COLUMN as SEALED_ACCOUNTS
 from civium.access.api import Access
-from civium.access.http import router
 from civium.access.service import AccessService
-from civium.access.tokens import TokenIssuer, TokenReader
+from civium.access.sessions import SEALED_COLUMN as SEALED_SESSIONS
+from civium.access.tokens import Lifetimes, OwnKeys, TokenIssuer, TokenReader
 from civium.kernel.clock import Clock
 from civium.keys.api import Keys
 from civium.platform.database import Database
@@ -15,8 +17,8 @@ from civium.platform.outbox import Outbox
 from civium.platform.sealing import Sealer
 from civium.platform.settings import Settings
 
-_SANDBOX_LIFETIME = timedelta(minutes=30)
-_LIFETIME = timedelta(minutes=15)
+_SANDBOX = Lifetimes(token=timedelta(minutes=30), refresh=timedelta(hours=1))
+_PRODUCTION = Lifetimes(token=timedelta(minutes=15))
 _PURGE_SECONDS = 600.0
 
 
@@ -25,24 +27,34 @@ def build(
 ) -> tuple[Access, Module]:
     """Return access (it is the token verifier of every process too) with its routes and its cleaning job."""
     issuer = issuer_of(settings)
+    lifetimes = _SANDBOX if settings.sandbox else _PRODUCTION
+    own = OwnKeys(keys, clock, overlap=lifetimes.token)
     service = AccessService(
         database,
         sealer,
         outbox,
         clock,
-        issuer=TokenIssuer(keys, clock, issuer=issuer, lifetime=_SANDBOX_LIFETIME if settings.sandbox else _LIFETIME),
-        reader=TokenReader(keys, clock, issuer=issuer, sandbox=settings.sandbox),
+        issuer=TokenIssuer(keys, clock, issuer=issuer, lifetime=lifetimes.token),
+        reader=TokenReader(own, clock, issuer=issuer, trusted=settings.access.issuers, sandbox=settings.sandbox),
+        lifetimes=lifetimes,
+        assertion_audiences={issuer, issuer + oauth.TOKEN},
         sandbox=settings.sandbox,
     )
     tls = settings.http.tls_certificate is not None
     return service, Module(
         "access",
-        routers=(router(service, clock, secure_cookie=tls),),
+        routers=(
+            http.router(service, clock, secure_cookie=tls),
+            oauth.router(service, own, clock, issuer=issuer),
+        ),
         jobs=(Job("access.purge", service.purge, _PURGE_SECONDS),),
+        rewraps=tuple(column.rewrap(database, sealer) for column in (SEALED_ACCOUNTS, SEALED_SESSIONS)),
     )
 
 
 def issuer_of(settings: Settings) -> str:
     """Return the ``iss`` of this installation's tokens."""
+    if settings.access.issuer is not None:
+        return settings.access.issuer
     scheme = "http" if settings.http.tls_certificate is None else "https"
-    return f"{scheme}://{settings.http.host}:{settings.http.port}/auth/realms/mosip"
+    return f"{scheme}://{settings.http.host}:{settings.http.port}{oauth.BASE}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +23,7 @@ from civium.platform.settings import Settings, load
 
 async def prepare(settings: Settings) -> None:
     """Bring the schema up to date and seed what is missing. Idempotent; needs the database and the key process."""
+    telemetry.correlation.set(f"start-{uuid.uuid4()}")
     FileObjectStore(settings.home / "objects").discard_unfinished()
     owner = Cluster(settings.home, settings.database).dsn(OWNER)
     await migrate(owner, compression=settings.database.compression)

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from civium.apps import operating, serving
+from civium.apps import keys_cli, operating, serving
+from civium.apps.console import effective_settings
 from civium.kernel.clock import monotonic
 from civium.kernel.errors import CiviumError
 from civium.platform.postgres import Cluster
-from civium.platform.settings import Settings, UnknownSettingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,23 +27,11 @@ sandbox = typer.Typer(no_args_is_help=True, help="A small made-up country: peopl
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(operating.accounts, name="account")
 app.add_typer(operating.events, name="events")
+app.add_typer(keys_cli.app, name="keys")
 
 _out = Console()
 _err = Console(stderr=True)
 CLIENT_PYTHON = Path(".venv-client/bin/python")
-
-
-def _settings(mode: str | None = None) -> Settings:
-    try:
-        return serving.settings_of(mode)
-    except UnknownSettingError as problem:
-        _err.print(f"[red]civium:[/red] {problem}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-    except ValidationError as problem:
-        for error in problem.errors(include_input=False, include_url=False):
-            place = ".".join(str(part) for part in error["loc"]) or "settings"
-            _err.print(f"[red]civium:[/red] {place}: {error['msg']}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -54,7 +41,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start everything and serve until Ctrl-C."""
-    serving.run(_settings("sandbox" if in_sandbox else None), _err)
+    serving.run(effective_settings("sandbox" if in_sandbox else None), _err)
 
 
 @app.command()
@@ -66,7 +53,7 @@ def demo(
     from civium.apps import demo as story
 
     began = monotonic()
-    settings = _settings("sandbox")
+    settings = effective_settings("sandbox")
     if not client.exists():
         raise CiviumError(f"{client} is missing: run 'make demo', which makes the public client's environment")
     with serving.started(settings, _err) as server:
@@ -85,7 +72,7 @@ def demo(
 @sandbox.command("up")
 def sandbox_up() -> None:
     """Start the sandbox in the background; return when it is ready."""
-    settings = _settings("sandbox")
+    settings = effective_settings("sandbox")
     serving.start_background(settings, _err)
     _out.print(
         f"Ready at {serving.address(settings)}; stop it with 'make down' or 'civium sandbox down'.", soft_wrap=True
@@ -95,7 +82,7 @@ def sandbox_up() -> None:
 @sandbox.command("down")
 def sandbox_down() -> None:
     """Stop the sandbox that runs in the background."""
-    stopped = serving.stop_background(_settings("sandbox"))
+    stopped = serving.stop_background(effective_settings("sandbox"))
     _out.print("Stopped." if stopped else "Nothing runs here.")
 
 
@@ -108,7 +95,7 @@ def sandbox_partner(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.relying_party import make_relying_party, write_client_files
 
-    with Platform(serving.address(_settings("sandbox"))) as platform:
+    with Platform(serving.address(effective_settings("sandbox"))) as platform:
         write_client_files(make_relying_party(platform, name), out)
         _out.print(f"{name} may authenticate people now; everything that its client needs is in {out}", soft_wrap=True)
 
@@ -123,7 +110,7 @@ def sandbox_person(
     from civium.apps.sandbox.client import Platform
     from civium.apps.sandbox.registration import enrol
 
-    settings = _settings("sandbox")
+    settings = effective_settings("sandbox")
     with Platform(serving.address(settings)) as platform, _err.status("Making a person up and enrolling them ..."):
         person = enrol(platform, settings.home, make_applicant(seed))
     told = {
@@ -149,7 +136,7 @@ def doctor_command() -> None:
     """Check keys, expiry, clock, database, store and mail of the running installation; say each remedy."""
     from civium.apps import doctor
 
-    findings = doctor.examine(_settings())
+    findings = doctor.examine(effective_settings())
     table = Table("", "Part", "Finding", "Remedy")
     for finding in findings:
         table.add_row("[green]✓" if finding.healthy else "[red]✗", finding.part, finding.found, finding.remedy)
@@ -161,7 +148,7 @@ def doctor_command() -> None:
 @app.command()
 def config() -> None:
     """Print the effective settings; secrets are masked."""
-    shown = _settings().model_dump(mode="json")
+    shown = effectiveeffective_settings().model_dump(mode="json")
     _out.print_json(json.dumps(shown))
 
 
@@ -170,7 +157,7 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete all data under CIVIUM_HOME, keys included. Nothing brings them back."""
-    settings = _settings()
+    settings = effective_settings()
     if serving.running(settings):
         raise CiviumError("the platform is running: stop it first (Ctrl-C, or 'civium sandbox down')")
     cluster = Cluster(settings.home, settings.database)

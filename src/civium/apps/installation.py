@@ -20,15 +20,18 @@ from civium.credentials.wiring import build as build_credentials
 from civium.identity.wiring import build as build_identity
 from civium.kernel.clock import SystemClock
 from civium.keys.client import KeysClient, connect
+from civium.keys.fetching import PublicListSource
 from civium.keys.process import socket_path
 from civium.keys.sealing import KeySealer
-from civium.keys.wiring import build_trust
+from civium.keys.usage_trail import UsageTrail
+from civium.keys.wiring import build_http, build_trust
 from civium.masterdata.api import MasterData
 from civium.masterdata.wiring import build as build_masterdata
 from civium.notify.wiring import build as build_notify
 from civium.partners.service import Partners
 from civium.partners.wiring import build as build_partners
 from civium.platform.database import Database, open_pool
+from civium.platform.jobs import Job
 from civium.platform.module import Module
 from civium.platform.objects import FileObjectStore
 from civium.platform.outbox import Consumer, SealedOutbox
@@ -98,7 +101,12 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
         master_data, master_data_module = build_masterdata(
             database("masterdata"), core.sealer, core.keys, core.outbox, clock, settings
         )
-        trust = build_trust(database("keys"), core.keys, core.outbox, clock)
+        trust = build_trust(
+            database("keys"), core.keys, core.outbox, clock,
+            lists=PublicListSource(settings.keymanager.private_list_hosts),
+        )  # fmt: skip
+        key_uses, keys_module = build_http(database("keys"), core.keys, auth.keys, trust, core.outbox, clock, settings)
+        stack.push_async_callback(key_uses.close)
         partners, partners_module = build_partners(
             database("partners"), core.sealer, core.keys, trust, core.outbox, clock
         )
@@ -119,6 +127,7 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
             (
                 access_module,
                 audit_module,
+                keys_module,
                 master_data_module,
                 build_notify(database("notify"), master_data, clock, settings),
                 partners_module,
@@ -134,6 +143,13 @@ async def open_installation(settings: Settings) -> AsyncIterator[Installation]:
             master_data,
             partners,
         )
+
+
+def usage_job(installation: Installation) -> Job:
+    """Return the job that writes the accounts of key use into the audit trail; one process runs it."""
+    core, auth = installation.core, installation.auth
+    database = Database(core.pool, context_role("keys") if installation.settings.database.context_roles else None)
+    return UsageTrail(database, {"core": core.keys, "auth": auth.keys}, core.outbox, SystemClock()).job()
 
 
 def mark_ready() -> None:

@@ -21,6 +21,7 @@ from civium.keys.api import KERNEL_SIGN
 from civium.platform import telemetry
 from civium.platform.http import ErrorCodes, Router, allow
 from civium.platform.http.app import create_app
+from civium.platform.http.server import server_config
 from civium.platform.permissions import Permission
 from civium.platform.settings import Settings, load
 
@@ -31,21 +32,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; finishes the requests in progress."""
     async with open_installation(settings) as installation:
         app = create_app(all_routers(installation), installation.access, settings)
-        config = uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            ssl_certfile=settings.http.tls_certificate,
-            ssl_keyfile=settings.http.tls_key,
-            timeout_graceful_shutdown=10,
-        )
         mark_ready()
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await uvicorn.Server(server_config(app, settings.http)).serve(sockets=[listener])
 
 
 def all_routers(installation: Installation) -> tuple[Router, ...]:

@@ -10,7 +10,7 @@ import signal
 
 import uvloop
 
-from civium.apps.installation import mark_ready, open_installation
+from civium.apps.installation import mark_ready, open_installation, usage_job
 from civium.kernel import faults
 from civium.kernel.clock import SystemClock
 from civium.platform import telemetry
@@ -28,7 +28,7 @@ async def work(settings: Settings) -> None:
             Dispatcher(context.pool, context.schema, installation.consumers, context.sealer, SystemClock())
             for context in (installation.core, installation.auth)
         ]
-        jobs = [job for module in installation.modules for job in module.jobs]
+        jobs = [*(job for module in installation.modules for job in module.jobs), usage_job(installation)]
         worker = Worker(installation.core.pool, jobs, dispatchers)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

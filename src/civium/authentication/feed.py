@@ -68,9 +68,9 @@ class Feed:
     async def credential_issued(self, delivery: Delivery) -> None:
         """Store a person's credential (section 14.1). An older version than the stored one changes nothing."""
         event = decode(delivery.payload, CredentialIssued)
-        await self._keys.zk_install(event.demo_encrypted_random_key, event.demo_random_key_index)
+        await self._keys.zk_install(event.demo_encrypted_random_key, event.demo_random_key_index, hybrid=True)
         if event.bio_encrypted_random_key and event.bio_random_key_index:
-            await self._keys.zk_install(event.bio_encrypted_random_key, event.bio_random_key_index)
+            await self._keys.zk_install(event.bio_encrypted_random_key, event.bio_random_key_index, hybrid=True)
         id = await self._people.identity_of(event.id_hash)
         previous = await self._person(id)
         salt = await self._new_salt(event)

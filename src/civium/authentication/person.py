@@ -6,7 +6,7 @@ head that was put back, swapped or changed does not open. Attributes are, inside
 knows the identifier can have the key process open them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
@@ -91,6 +91,27 @@ class People:
             return {}
         place = _place(person.row.id, "biometrics", person.head.content)
         return _attributes.decode(await self._sealer.unseal(BIOMETRICS_PURPOSE, place, person.row.biometrics))
+
+    async def renewed(self, person: Person) -> IdentityRow | None:
+        """Return the row with every box sealed anew, None when its keys are new already."""
+        row, content = person.row, person.head.content
+        assert row.head is not None
+        seal = self._sealer.renew
+        token = await seal(STATE_PURPOSE, _place(row.id, "token", person.head.version), row.token)
+        head = await seal(STATE_PURPOSE, _place(row.id, "head"), row.head)
+        demographics = await seal(DEMOGRAPHICS_PURPOSE, _place(row.id, "demographics", content), row.demographics)
+        biometrics = None
+        if row.biometrics is not None:
+            biometrics = await seal(BIOMETRICS_PURPOSE, _place(row.id, "biometrics", content), row.biometrics)
+        if token is head is demographics is biometrics is None:
+            return None
+        return replace(
+            row,
+            token=token or row.token,
+            head=head or row.head,
+            demographics=demographics or row.demographics,
+            biometrics=biometrics or row.biometrics,
+        )
 
     async def consumed(self, person: Person) -> Consumption | None:
         """Return what one use does to an identifier; None when its uses are not limited."""

@@ -336,6 +336,39 @@ class AuthenticationStore:
             boxes.head,
         )
 
+    async def count_identities(self) -> int:
+        found: int = await self._db.fetch_value("SELECT count(*) FROM authentication.identity_cache")
+        return found
+
+    async def identities_after(self, id: bytes | None, limit: int) -> Sequence[IdentityRow]:
+        """Return identities in the order of their ids."""
+        rows = await self._db.fetch(
+            "SELECT i.id, i.version, i.token_hash, i.token, i.demographics, i.biometrics, h.box AS head "
+            "FROM authentication.identity_cache i LEFT JOIN authentication.identity_head h ON h.id = i.id "
+            "WHERE $1::bytea IS NULL OR i.id > $1 ORDER BY i.id LIMIT $2",
+            id,
+            limit,
+        )
+        return [IdentityRow(**dict(row)) for row in rows]
+
+    async def replace_boxes(self, before: IdentityRow, row: IdentityRow) -> bool:
+        """Write boxes that were sealed anew; False when the identity changed since it was read."""
+        async with self._db.transaction() as tx:
+            tag = await tx.execute(
+                "UPDATE authentication.identity_cache SET token = $2, demographics = $3, biometrics = $4 "
+                "WHERE id = $1 AND version = $5 AND token = $6",
+                row.id,
+                row.token,
+                row.demographics,
+                row.biometrics,
+                before.version,
+                before.token,
+            )
+            if not tag.endswith(" 1"):
+                return False
+            await tx.execute("UPDATE authentication.identity_head SET box = $2 WHERE id = $1", row.id, row.head)
+        return True
+
     async def remove_identity(self, tx: Transaction, id: bytes) -> None:
         """Delete an identity, its head and its OTP."""
         await tx.execute("DELETE FROM authentication.identity_cache WHERE id = $1", id)

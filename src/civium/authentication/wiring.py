@@ -6,6 +6,7 @@ from civium.authentication import http
 from civium.authentication.api import Authentication
 from civium.authentication.feed import Feed
 from civium.authentication.person import People
+from civium.authentication.rewrap import SEALED_REFERENCES, identities
 from civium.authentication.service import AuthenticationService
 from civium.authentication.snapshot import SnapshotHolder
 from civium.authentication.store import AuthenticationStore
@@ -42,5 +43,6 @@ def build(
         name="authentication",
         routers=http.routers(service, keys, clock),
         consumers=Feed(db, store, people, sealer, keys).consumers(),
+        rewraps=(SEALED_REFERENCES.rewrap(db, sealer), identities(store, people)),
         jobs=(Job("authentication.forget-replays", forget_replays, FORGET_EVERY.total_seconds()),),
     )

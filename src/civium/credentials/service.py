@@ -91,10 +91,10 @@ class CredentialService:
     ) -> CredentialIssued:
         mapping = await self._master_data.identity_mapping()
         demographics = await self._keys.zk_encrypt(
-            event.identifier, self._policy.demographics(person.identity, mapping)
+            event.identifier, self._policy.demographics(person.identity, mapping), hybrid=True
         )
         documents = self._policy.biometrics(person.biometrics)
-        biometrics = await self._keys.zk_encrypt(event.identifier, documents) if documents else None
+        biometrics = await self._keys.zk_encrypt(event.identifier, documents, hybrid=True) if documents else None
         modulo = hash_modulo(event.identifier)
         salt = await self._keys.identifier_salt(modulo)
         return CredentialIssued(

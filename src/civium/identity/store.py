@@ -143,6 +143,35 @@ async def replace_person(
     return True
 
 
+async def count_persons(source: Source) -> int:
+    found: int = await source.fetch_value("SELECT count(*) FROM identity.person")
+    return found
+
+
+async def persons_after(source: Source, after: uuid.UUID | None, limit: int) -> Sequence[tuple[PersonRow, Head | None]]:
+    """Return records in the order of their references."""
+    rows = await source.fetch(f"{_PERSON} WHERE $1::uuid IS NULL OR p.ref > $1 ORDER BY p.ref LIMIT $2", after, limit)
+    return [found for row in rows if (found := _person(row)) is not None]
+
+
+async def replace_keys(transaction: Transaction, before: PersonRow, row: PersonRow, head: Head) -> bool:
+    """Write a record's newly wrapped keys; False when the record changed since it was read."""
+    tag = await transaction.execute(
+        "UPDATE identity.person SET demographic_key = $2, biometric_key = $3 "
+        "WHERE ref = $1 AND version = $4 AND demographic_key = $5 AND biometric_key = $6",
+        row.ref,
+        row.demographic_key,
+        row.biometric_key,
+        before.version,
+        before.demographic_key,
+        before.biometric_key,
+    )
+    if not tag.endswith(" 1"):
+        return False
+    await transaction.execute("UPDATE identity.head SET mac = $2 WHERE ref = $1", row.ref, head.mac)
+    return True
+
+
 async def _keep_version(transaction: Transaction, row: PersonRow, registration_mac: bytes, at: datetime) -> None:
     await transaction.execute(
         "INSERT INTO identity.person_version (ref, version, status, rid_hash, uin_box, rid_box, demographics_box, "

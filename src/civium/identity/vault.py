@@ -10,8 +10,8 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -25,6 +25,7 @@ from civium.kernel.errors import Rejected
 from civium.kernel.identifiers import RID, UIN, VID
 from civium.keys.api import DecryptionFailed, Keys
 from civium.platform.objects import ObjectNotFound, ObjectStore
+from civium.platform.rewrapping import BoxColumn
 from civium.platform.sealing import Place, Sealer
 
 DEMOGRAPHICS = "identity/demographics"
@@ -153,6 +154,19 @@ class Vault:
         bound = [str(row.ref), row.version, row.status, *(sha256(part).hex() for part in parts)]
         return await self._sealer.keyed_hash(HEAD, canonical_json(bound))
 
+    async def renewed(self, row: PersonRow) -> tuple[PersonRow, Head] | None:
+        """Return a verified row with its two keys under the newest master, None when they are. The boxes stay."""
+        keys = [
+            await self._keys.renew_data_key(purpose, row.ref.bytes, wrapped)
+            for purpose, wrapped in ((DEMOGRAPHICS, row.demographic_key), (BIOMETRICS, row.biometric_key))
+        ]
+        if keys == [None, None]:
+            return None
+        renewed = replace(
+            row, demographic_key=keys[0] or row.demographic_key, biometric_key=keys[1] or row.biometric_key
+        )
+        return renewed, Head(renewed.version, await self._mac(renewed))
+
     async def registration_mac(self, rid_hash: bytes, ref: uuid.UUID) -> bytes:
         """Return what binds a registration to its person."""
         return await self._sealer.keyed_hash("identity/registration", rid_hash + ref.bytes)
@@ -231,6 +245,11 @@ def _place(ref: uuid.UUID, column: str, version: int) -> Place:
 
 def _file_place(ref: uuid.UUID, category: str, name: str) -> Place:
     return Place("identity.object", f"{ref}/{name}", category)
+
+
+SEALED_NUMBERS: Final = BoxColumn(
+    "identity.mint", "uin_hash", "uin_box", MINT, lambda row: _minted_place(row["rewrap_key"])
+)
 
 
 def _minted_place(uin_hash: bytes) -> Place:

@@ -6,8 +6,9 @@ from civium.identity.individuals import IndividualIds
 from civium.identity.locks import LockService
 from civium.identity.mint import Mint
 from civium.identity.records import Records
+from civium.identity.rewrap import person_keys
 from civium.identity.service import RegisterService
-from civium.identity.vault import Vault
+from civium.identity.vault import SEALED_NUMBERS, Vault
 from civium.identity.vid.http import vid_router
 from civium.identity.vid.service import VidService
 from civium.kernel.clock import Clock
@@ -45,4 +46,5 @@ def build(
             vid_router(vids, clock, signer),
             generator_router(mint, vids, clock, signer),
         ),
+        rewraps=(person_keys(database, vault), SEALED_NUMBERS.rewrap(database, sealer), vids.rewrap()),
     )

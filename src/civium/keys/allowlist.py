@@ -4,7 +4,6 @@ What is not listed is refused. The rates are far above honest use on one machine
 can unseal before it is noticed.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,7 +14,8 @@ import structlog
 from civium.kernel.clock import monotonic
 from civium.kernel.errors import Unavailable
 from civium.keys.api import KeyProblem
-from civium.keys.protocol import AnyCall, Call, TakeUsage, UsageReply
+from civium.keys.protocol import AnyCall, Call, Citation
+from civium.keys.usage import ABOUT_USAGE, Ledger
 
 _log = structlog.get_logger(__name__)
 
@@ -38,8 +38,10 @@ _COMMON: Final = (
     Grant("TokenId", "TOKEN", "", 5_000),
     Grant("MakeDataKey", "DATA", "*", 5_000),
     Grant("UnwrapDataKey", "DATA", "*", 10_000),
+    Grant("RenewDataKey", "DATA", "*", 10_000),
     Grant("KeyedHash", "HASH", "*", 20_000),
     Grant("TakeUsage", "USAGE", "", 10),
+    Grant("ReportUsage", "USAGE", "", 200),
 )
 
 CORE: Final = (
@@ -52,8 +54,31 @@ CORE: Final = (
     Grant("Unwrap", "RESIDENT", "?*", 1_000),
     Grant("Sign", "KERNEL", "SIGN", 10_000),
     Grant("Sign", "ACCESS", "", 2_000),
+    # ROOT and PMS certify, ACCESS makes tokens: no endpoint signs data with them.
+    *(
+        Grant("SignData", application, reference, 5_000)
+        for application, reference in (
+            ("KERNEL", "SIGN"),
+            ("PRE_REGISTRATION", ""),
+            ("REGISTRATION", ""),
+            ("REGISTRATION_PROCESSOR", ""),
+            ("ID_REPO", ""),
+            ("RESIDENT", ""),
+            ("ADMIN_SERVICES", ""),
+            ("DIGITAL_CARD", ""),
+            ("COMPLIANCE_TOOLKIT", ""),
+        )
+    ),
+    Grant("Unwrap", "DIGITAL_CARD", "?*", 1_000),
+    Grant("Unwrap", "COMPLIANCE_TOOLKIT", "?*", 1_000),
+    Grant("MakeMaster", "*", "*", 10),
+    Grant("MakeRequest", "*", "*", 20),
+    Grant("Certify", "*", "*", 20),
+    Grant("Retire", "*", "?*", 20),
+    Grant("RenewSymmetric", "KERNEL", "IDENTITY_CACHE", 5),
     Grant("IssuePartner", "PMS", "", 20),
     Grant("ZkFresh", "ZK", "POOL", 5_000),
+    Grant("ZkDerive", "ZK", "DERIVE", 1_000),
     Grant("IdentifierSalt", "SALT", "", 10_000),
     *_COMMON,
 )
@@ -75,8 +100,19 @@ AUTH: Final = (
     Grant("Sign", "IDA_VCI_EXCHANGE", "", 5_000),
     Grant("ZkDerive", "ZK", "DERIVE", 10_000),
     Grant("ZkInstall", "ZK", "INSTALL", 5_000),
+    Grant("ZkReEncrypt", "ZK", "RE-ENCRYPT", 50),
     *_COMMON,
 )
+
+
+ADMIN: Final = (
+    Grant("ListKeys", "LIST", "", 10),
+    Grant("TotalUsage", "USAGE", "", 10),
+    Grant("Rotate", "*", "*", 10),
+    Grant("RotateSecret", "SECRET", "*", 10),
+    Grant("Retire", "*", "?*", 10),
+)
+"""What the operator's commands ask for while the platform runs. Nothing here destroys a key or takes one in."""
 
 
 class _Bucket:
@@ -103,34 +139,36 @@ class _Bucket:
 
 
 class Gate:
-    """Holds one context's allow-list, its rates, and the counts of what was used. About 2 microseconds per call."""
+    """Holds one socket's allow-list and its rates, and counts what passes. About 3 microseconds per call."""
 
-    def __init__(self, context: str, grants: Iterable[Grant], *, time: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        context: str,
+        grants: Iterable[Grant],
+        *,
+        ledger: Ledger | None = None,
+        time: Callable[[], float] = monotonic,
+    ) -> None:
         self._context = context
         self._time = time
         self._buckets: dict[str, list[_Bucket]] = {}
         for grant in grants:
             self._buckets.setdefault(grant.operation, []).append(_Bucket(grant, time()))
-        self._uses: Counter[tuple[str, str, str]] = Counter()
+        self.ledger = ledger or Ledger()
 
-    def admit(self, call: AnyCall) -> None:
+    def admit(self, call: AnyCall, citation: Citation) -> None:
         """Let a call pass and count it. Raises KeyProblem when it is not listed, Unavailable above its rate."""
-        application, reference = call.key()
+        key = application, reference = call.key()
         for bucket in self._buckets.get(call.operation, ()):
             if bucket.covers(application, reference):
                 if not bucket.take(self._time()):
                     self._refused(call, "rate")
                     raise Unavailable(f"{call.operation} is asked for too often")
-                if not isinstance(call, TakeUsage):
-                    self._uses[call.operation, application, reference] += 1
+                if not isinstance(call, ABOUT_USAGE):
+                    self.ledger.count(call.operation, key, citation)
                 return
         self._refused(call, "not listed")
         raise _refusal(call)
-
-    def take_usage(self) -> list[UsageReply]:
-        """Return what was used since the last time, and start anew."""
-        uses, self._uses = self._uses, Counter()
-        return [UsageReply(*use, count) for use, count in sorted(uses.items())]
 
     def _refused(self, call: Call, reason: str) -> None:
         _log.warning("key_call_refused", context=self._context, operation=call.operation, reason=reason)
@@ -143,7 +181,7 @@ def _refusal(call: Call) -> KeyProblem:
                 "KER-CRY-012",
                 "Not Allowed to preform decryption for the provided application id and with authentication token",
             )
-        case "Sign":
+        case "Sign" | "SignData":
             return KeyProblem("KER-JWS-108", "Signing data not allowed for the authenticated token.")
         case _:
             return KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")

@@ -8,6 +8,8 @@ by the allow-list of that context's socket. Everything that needs public keys on
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography import x509
@@ -68,8 +70,11 @@ class Certificate:
 
     @property
     def x509(self) -> x509.Certificate:
-        """The parsed certificate."""
-        return x509.load_pem_x509_certificate(self.pem.encode())
+        """The parsed certificate; parsed once for all its uses."""
+        return _parsed(self.pem)
+
+
+_parsed = lru_cache(maxsize=1024)(certificates.parse_pem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,24 @@ class DataKey:
 
     clear: bytes = field(repr=False)
     wrapped: bytes
+
+
+class SignedForm(StrEnum):
+    """What signed bytes are: forms that no one can take for each other, or for a certificate."""
+
+    JOSE = "jose"
+    """A JWS signing input: an encoded header, a dot, the payload."""
+    CMS = "cms"
+    """The signed attributes of a CMS signature (PDF)."""
+    RAW = "raw"
+    """Bytes that are neither of these nor a DER structure."""
+
+
+class SignatureAlgorithm(StrEnum):
+    """How RSA keys sign; both with SHA-256."""
+
+    RS256 = "RS256"
+    PS256 = "PS256"
 
 
 class Keys(Protocol):
@@ -141,16 +164,23 @@ class Keys(Protocol):
         """Return a compact RS256 JWS (detached ``header..signature`` without the payload), section 6.1."""
         ...
 
-    async def zk_encrypt(self, id: str, attributes: Mapping[str, str]) -> ZkEncrypted:
-        """Encrypt attributes so that only who knows ``id`` can open them (section 4.5)."""
+    async def zk_encrypt(self, id: str, attributes: Mapping[str, str], *, hybrid: bool = False) -> ZkEncrypted:
+        """Encrypt attributes so that only who knows ``id`` can open them (section 4.5).
+
+        With ``hybrid`` the pool key goes in the post-quantum hybrid envelope to a receiver of our own that offers it.
+        """
         ...
 
     async def zk_decrypt(self, id: str, attributes: Mapping[str, str]) -> dict[str, str]:
         """Open attributes of ``zk_encrypt``; raises DecryptionFailed."""
         ...
 
-    async def zk_install(self, encrypted_random_key: str, index: str) -> None:
-        """Take in a pool key that came with a credential (``zkReEncryptRandomKey``, then store at its index)."""
+    async def zk_install(self, encrypted_random_key: str, index: str, *, hybrid: bool = False) -> None:
+        """Take in a pool key that came with a credential (``zkReEncryptRandomKey``, then store at its index).
+
+        With ``hybrid`` only the hybrid form is taken, without it only the standard one: nobody can choose a weaker
+        form than the two sides have agreed on. Raises DecryptionFailed.
+        """
         ...
 
     async def token_id(self, uin: str, partner_code: str) -> str:
@@ -163,6 +193,13 @@ class Keys(Protocol):
 
     async def unwrap_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes:
         """Return a data key's clear form; raises DecryptionFailed for another purpose or context."""
+        ...
+
+    async def renew_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes | None:
+        """Return the data key wrapped under the newest master, or None when it is so already.
+
+        The key process alone sees the clear key. Raises DecryptionFailed.
+        """
         ...
 
     async def keyed_hash(self, domain: str, value: bytes) -> bytes:
@@ -178,6 +215,44 @@ class Keys(Protocol):
 
         Returns PEMs: the re-signed leaf, PMS, ROOT (section 10.3 as amended by first-line section 0).
         """
+        ...
+
+
+class KeyAdministration(Keys, Protocol):
+    """The key process as the key manager's own endpoints see it: `keys` only, never another context."""
+
+    async def make_master(self, ref: KeyRef, subject: Sequence[str | None], *, force: bool) -> Certificate:
+        """Return a master's certificate, made when absent or when ``force`` asks. Raises KeyProblem (002, 010)."""
+        ...
+
+    async def signing_request(self, ref: KeyRef, subject: Sequence[str | None]) -> str:
+        """Return a PKCS#10 request for the current key of ``ref``. Raises KeyProblem."""
+        ...
+
+    async def certify(self, ref: KeyRef, pem: str) -> None:
+        """Give a key of ours the certificate of an outside authority. Raises KeyProblem."""
+        ...
+
+    async def retire(self, ref: KeyRef) -> None:
+        """End the new use of a base key; what was encrypted to it still opens. Raises KeyProblem."""
+        ...
+
+    async def renew_symmetric(self, ref: KeyRef, *, force: bool) -> bool:
+        """Tell whether a new version of a symmetric master was made: only by force. Raises KeyProblem (KER-KMS-010)."""
+        ...
+
+    async def sign_data(
+        self, ref: KeyRef, data: bytes, *, form: SignedForm, algorithm: SignatureAlgorithm, thumbprint: bytes
+    ) -> bytes:
+        """Return the signature over ``data``, made by the generation of ``thumbprint``.
+
+        Raises KeyProblem (KER-JWS-108) for bytes of another form than they claim, KER-KMS-001 when the generation is
+        not the current one.
+        """
+        ...
+
+    async def zk_re_encrypt(self, encrypted_random_key: str) -> str:
+        """Return a pool key that came wrapped for us under our own IDENTITY_CACHE key, base64 (section 4.5)."""
         ...
 
 
@@ -207,11 +282,32 @@ class TrustStore(Protocol):
         """Return the PEMs of the domain's roots and intermediates."""
         ...
 
-    async def verify(self, pem: str, domain: str) -> None:
+    async def verify(self, pem: str, domain: str, *, intermediates: Sequence[str] = ()) -> None:
         """Check that a path leads from a certificate to a root of ``domain`` now (section 10.4).
 
-        Raises KeyProblem (KER-PCM-001, 011), CertificateExpired, CertificateRevoked or UntrustedCertificate.
+        ``intermediates`` (PEM) may stand on the path without being in the store; they are no roots and no partners'
+        leaves. Raises KeyProblem (KER-PCM-001, 011), CertificateExpired, CertificateRevoked or UntrustedCertificate.
         """
+        ...
+
+    async def knows(self, pem: str) -> bool:
+        """Tell whether a certificate is a partner's, as uploaded or re-signed, valid now and not revoked."""
+        ...
+
+    async def is_revoked(self, pem: str) -> bool:
+        """Tell whether a certificate is on the local revocation list."""
+        ...
+
+    async def partner_certificate(self, certificate_id: str) -> "PartnerCertificates":
+        """Return a partner's certificates. Raises KeyProblem (KER-PCM-010, 012)."""
+        ...
+
+    async def listed_authorities(self) -> "Sequence[Authority]":
+        """Return all authorities of all domains, oldest first."""
+        ...
+
+    async def authority_path(self, certificate_id: str) -> Sequence[str]:
+        """Return the PEMs from an authority to its root. Raises KeyProblem (KER-PMS-019)."""
         ...
 
     async def revoke(self, pem: str, reason: str) -> None:
@@ -228,6 +324,29 @@ class PartnerCertificate:
     """base64url PKCS#7: re-signed leaf, PMS, ROOT."""
     signed_pem: str
     original_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCertificates:
+    """A partner's certificate as it was uploaded and as it was re-signed."""
+
+    original_pem: str
+    signed_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A root or intermediate of a domain, as it is listed."""
+
+    certificate_id: str
+    domain: str
+    kind: str
+    """``ROOT`` or ``INTERMEDIATE``."""
+    certificate: x509.Certificate
+    added_at: datetime
+    revoked: bool
+    own: bool
+    """Whether it is one of our own hierarchy."""
 
 
 class KeysAudited(Event, frozen=True, kw_only=True):
@@ -261,6 +380,7 @@ __all__ = [
     "IDA_SIGN",
     "KERNEL_SIGN",
     "PMS",
+    "Authority",
     "Certificate",
     "CertificateExpired",
     "CertificateMissing",
@@ -269,13 +389,17 @@ __all__ = [
     "DecryptionFailed",
     "DigestMismatch",
     "KernelSigner",
+    "KeyAdministration",
     "KeyProblem",
     "KeyRef",
     "Keys",
     "KeysAudited",
     "PartnerCertificate",
+    "PartnerCertificates",
     "Sealer",
+    "SignatureAlgorithm",
     "SignatureInvalid",
+    "SignedForm",
     "TrustStore",
     "UntrustedCertificate",
     "ZkEncrypted",

@@ -23,6 +23,8 @@ from civium.keys.api import (
     DecryptionFailed,
     KeyProblem,
     KeyRef,
+    SignatureAlgorithm,
+    SignedForm,
     ZkEncrypted,
 )
 from civium.keys.formats import envelope as envelopes
@@ -31,6 +33,7 @@ from civium.keys.operations import Operations
 from civium.keys.protocol import (
     AnyCall,
     CertificateReply,
+    Certify,
     DataKeyReply,
     Failure,
     FrameProtocol,
@@ -40,12 +43,25 @@ from civium.keys.protocol import (
     InstallCertificate,
     IssuePartner,
     KeyedHash,
+    KeyReply,
+    ListKeys,
     MakeDataKey,
+    MakeMaster,
+    MakeRequest,
+    RenewDataKey,
+    RenewSymmetric,
     Reply,
+    ReportUsage,
     Request,
+    Retire,
+    Rotate,
+    RotateSecret,
     Sign,
+    SignData,
+    Subject,
     TakeUsage,
     TokenId,
+    TotalUsage,
     Unwrap,
     UnwrapDataKey,
     UsageReply,
@@ -53,7 +69,9 @@ from civium.keys.protocol import (
     ZkFresh,
     ZkFreshReply,
     ZkInstall,
+    ZkReEncrypt,
 )
+from civium.keys.usage import ABOUT_USAGE, citation
 
 CONNECT_SECONDS: Final = 5.0
 """How long a call waits for a key process that is starting."""
@@ -90,6 +108,26 @@ class KeysClient:
     async def usage(self) -> Sequence[UsageReply]:
         """Return how often each key was used since the last time this was asked."""
         return await self._binding.ask(TakeUsage(), list[UsageReply])
+
+    async def total_usage(self) -> Sequence[UsageReply]:
+        """Return how often each key was used since the key process began (operator's socket)."""
+        return await self._binding.ask(TotalUsage(), list[UsageReply])
+
+    async def list_keys(self) -> Sequence[KeyReply]:
+        """Return all generations of all keys (operator's socket)."""
+        return await self._binding.ask(ListKeys(), list[KeyReply])
+
+    async def rotate(self, ref: KeyRef) -> Certificate:
+        """Make a new generation of a key (operator's socket). Raises KeyProblem."""
+        return _certificate(await self._binding.ask(Rotate(ref.application_id, ref.reference_id), CertificateReply))
+
+    async def rotate_secret(self, name: str) -> int:
+        """Make a new version of a symmetric master, return its number (operator's socket). Raises KeyProblem."""
+        return await self._binding.ask(RotateSecret(name), int)
+
+    async def report_usage(self, uses: Sequence[UsageReply]) -> None:
+        """Add what was used of the data keys that this process holds."""
+        await self._binding.ask(ReportUsage(list(uses)), type(None))
 
     async def certificate(self, ref: KeyRef) -> Certificate:
         call = GetCertificate(ref.application_id, ref.reference_id)
@@ -140,8 +178,8 @@ class KeysClient:
         )
         return await self._binding.ask(call, str)
 
-    async def zk_encrypt(self, id: str, attributes: Mapping[str, str]) -> ZkEncrypted:
-        fresh = await self._binding.ask(ZkFresh(id), ZkFreshReply)
+    async def zk_encrypt(self, id: str, attributes: Mapping[str, str], *, hybrid: bool = False) -> ZkEncrypted:
+        fresh = await self._binding.ask(ZkFresh(id, hybrid), ZkFreshReply)
         sealed = {name: zk.encrypt_value(fresh.derived, fresh.index, value) for name, value in attributes.items()}
         return ZkEncrypted(sealed, fresh.encrypted_random_key, str(fresh.index))
 
@@ -150,10 +188,10 @@ class KeysClient:
         derived = {index: await self._binding.ask(ZkDerive(id, index), bytes) for index in set(indices.values())}
         return {name: zk.decrypt_value(derived[indices[name]], value) for name, value in attributes.items()}
 
-    async def zk_install(self, encrypted_random_key: str, index: str) -> None:
+    async def zk_install(self, encrypted_random_key: str, index: str, *, hybrid: bool = False) -> None:
         if not (index.isascii() and index.isdecimal() and len(index) <= 10):
             raise KeyProblem("KER-ZKC-006", "Invalid encrypted random Key.")
-        await self._binding.ask(ZkInstall(encrypted_random_key, int(index)), type(None))
+        await self._binding.ask(ZkInstall(encrypted_random_key, int(index), hybrid), type(None))
 
     async def token_id(self, uin: str, partner_code: str) -> str:
         return await self._binding.ask(TokenId(uin, partner_code), str)
@@ -165,11 +203,40 @@ class KeysClient:
     async def unwrap_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes:
         return await self._binding.ask(UnwrapDataKey(purpose, context, wrapped), bytes)
 
+    async def renew_data_key(self, purpose: str, context: bytes, wrapped: bytes) -> bytes | None:
+        return await self._binding.ask(RenewDataKey(purpose, context, wrapped), bytes | None)  # type: ignore[arg-type]
+
     async def keyed_hash(self, domain: str, value: bytes) -> bytes:
         return await self._binding.ask(KeyedHash(domain, value), bytes)
 
     async def identifier_salt(self, modulo: int) -> str:
         return await self._binding.ask(IdentifierSalt(modulo), str)
+
+    async def make_master(self, ref: KeyRef, subject: Sequence[str | None], *, force: bool) -> Certificate:
+        call = MakeMaster(ref.application_id, ref.reference_id, msgspec.convert(subject, Subject), force)
+        return _certificate(await self._binding.ask(call, CertificateReply))
+
+    async def signing_request(self, ref: KeyRef, subject: Sequence[str | None]) -> str:
+        call = MakeRequest(ref.application_id, ref.reference_id, msgspec.convert(subject, Subject))
+        return await self._binding.ask(call, str)
+
+    async def certify(self, ref: KeyRef, pem: str) -> None:
+        await self._binding.ask(Certify(ref.application_id, ref.reference_id, pem), type(None))
+
+    async def retire(self, ref: KeyRef) -> None:
+        await self._binding.ask(Retire(ref.application_id, ref.reference_id), type(None))
+
+    async def renew_symmetric(self, ref: KeyRef, *, force: bool) -> bool:
+        return await self._binding.ask(RenewSymmetric(ref.application_id, ref.reference_id, force), bool)
+
+    async def sign_data(
+        self, ref: KeyRef, data: bytes, *, form: SignedForm, algorithm: SignatureAlgorithm, thumbprint: bytes
+    ) -> bytes:
+        call = SignData(ref.application_id, ref.reference_id, data, form, algorithm, thumbprint)
+        return await self._binding.ask(call, bytes)
+
+    async def zk_re_encrypt(self, encrypted_random_key: str) -> str:
+        return await self._binding.ask(ZkReEncrypt(encrypted_random_key), str)
 
     async def issue_partner_certificate(self, leaf_pem: str, *, encipherment: bool = True) -> Sequence[str]:
         return await self._binding.ask(IssuePartner(leaf_pem, encipherment), list[str])
@@ -188,11 +255,11 @@ class InProcess:
         self._threads = ThreadPoolExecutor(threads, "keys")
 
     async def ask(self, call: AnyCall, answer: type[T]) -> T:
-        self._gate.admit(call)
+        self._gate.admit(call, citation(call))
         result: object
-        if isinstance(call, TakeUsage):
-            result = self._gate.take_usage()
-        elif call.threaded:
+        if isinstance(call, ABOUT_USAGE):
+            result = self._gate.ledger.answer(call)
+        elif self._operations.slow(call):
             loop = asyncio.get_running_loop()
             result = await loop.run_in_executor(self._threads, self._operations.perform, call)
         else:
@@ -283,7 +350,7 @@ class _Connection(FrameProtocol):
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
         try:
-            self.send(Request(number, call))
+            self.send(Request(number, call, citation(call)))
             async with asyncio.timeout(CALL_SECONDS):
                 return await future
         except TimeoutError:

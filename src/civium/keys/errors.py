@@ -19,6 +19,10 @@ class SignatureInvalid(CiviumError):
     """A signature, its certificate or its trust path does not hold."""
 
 
+class SignatureMalformed(SignatureInvalid):
+    """Bytes that should be a signature cannot be read as one."""
+
+
 class CertificateMissing(SignatureInvalid):
     """A JWS brings no certificate (``x5c``) and the caller named none."""
 

@@ -1,14 +1,15 @@
 """The RSA key hierarchy of one security context and its life cycle (keys-and-crypto sections 1, 3 and 10.1).
 
 ROOT certifies module masters, masters certify base keys. A master signs only: base keys are wrapped by a
-key-encryption key of their own (section 13 no. 8). Every generation stays, to open what was encrypted to it, until it
-is destroyed. A thumbprint finds a generation only under its own (application, reference) (section 13 no. 6).
+key-encryption key of their own (section 13 no. 8), both inside the context's vault. Every generation stays, to open
+what was encrypted to it, until it is destroyed. A thumbprint finds a generation only under its own (application,
+reference) (section 13 no. 6).
 """
 
 import re
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,12 +20,6 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 
 from civium.kernel import faults
 from civium.kernel.clock import Clock
@@ -33,10 +28,8 @@ from civium.keys.formats import certificates, identifiers
 from civium.keys.formats.primitives import rsa_key, thumbprint
 from civium.keys.keystore import Keystore, Record
 from civium.keys.plan import BASE, NO_BASE_KEYS, ROOT, SIGN, Plan
-from civium.keys.secretbox import BASE_KEY_KEK, SecretBox
+from civium.keys.vault import KEY_BITS, HeldKey, Vault
 
-PUBLIC_EXPONENT: Final = 65537
-KEY_BITS: Final = 2048
 PARTNER_VALIDITY: Final = timedelta(days=365)
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PREFIX: Final = "key-"
@@ -52,7 +45,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One generation of a key. Without ``private`` it is another domain's certificate, or destroyed."""
+    """One generation of a key. Without ``held`` it is another domain's certificate, or destroyed."""
 
     alias: str
     ref: KeyRef
@@ -62,7 +55,9 @@ class Generation:
     issued_at: datetime
     expires_at: datetime
     thumbprint: bytes
-    private: rsa.RSAPrivateKey | None = field(repr=False)
+    held: HeldKey | None = field(repr=False)
+    former: tuple[bytes, ...] = ()
+    """Thumbprints of the same key's earlier certificates: what names them still opens."""
 
     @property
     def key_id(self) -> str:
@@ -70,9 +65,14 @@ class Generation:
         return identifiers.key_id(self.uni_ident)
 
     @property
+    def private(self) -> rsa.RSAPrivateKey | None:
+        """The private key, which may be a token's."""
+        return None if self.held is None else self.held.private
+
+    @property
     def foreign(self) -> bool:
         """Whether the key is another domain's, of which only the certificate is here."""
-        return self.private is None and self.state is not State.DESTROYED
+        return self.held is None and self.state is not State.DESTROYED
 
     def public(self) -> Certificate:
         """Return what may leave the key process."""
@@ -86,22 +86,23 @@ class Generation:
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True):
-    """The sealed part of a generation's file; ``private`` is PKCS#8, under the KEK for a base key."""
+    """The sealed part of a generation's file; ``kept`` is what the vault gave to keep of the private key."""
 
     certificate: bytes
     uni_ident: str
     issued_at: datetime
     expires_at: datetime
-    private: bytes | None
+    kept: bytes | None
+    former: tuple[bytes, ...] = ()
 
 
 class Hierarchy:
     """The keys of one context. Reading takes no lock; making a key (about 0.1 s) holds one."""
 
-    def __init__(self, store: Keystore, box: SecretBox, plan: Plan, clock: Clock) -> None:
+    def __init__(self, store: Keystore, vault: Vault, plan: Plan, clock: Clock) -> None:
         """Read every generation; raises IntegrityError when a file was changed. About 60 microseconds each."""
         self._store = store
-        self._box = box
+        self._vault = vault
         self._plan = plan
         self._clock = clock
         self._making = Lock()
@@ -121,6 +122,18 @@ class Hierarchy:
         """Return all generations, newest first; empty when there is none."""
         return self._generations.get(ref, ())
 
+    def all_generations(self) -> Iterator[Generation]:
+        """Return the generations of every key, by key and newest first."""
+        for ref in sorted(self._generations, key=lambda each: (each.application_id, each.reference_id)):
+            yield from self.generations(ref)
+
+    def has_current(self, ref: KeyRef) -> bool:
+        """Tell whether ``current`` finds a generation without making one."""
+        try:
+            return self._current(ref) is not None
+        except KeyProblem:
+            return False
+
     def current(self, ref: KeyRef) -> Generation:
         """Return the generation for new use, made now if it may be (section 3).
 
@@ -139,7 +152,8 @@ class Hierarchy:
         Masters never decrypt. Raises DecryptionFailed, the same for every reason.
         """
         for generation in self.generations(ref):
-            if generation.thumbprint == wanted and generation.private is not None and not _is_master(ref):
+            named = wanted in (generation.thumbprint, *generation.former)
+            if named and generation.private is not None and not _is_master(ref):
                 return generation.private
         raise DecryptionFailed("no key for this thumbprint")
 
@@ -186,9 +200,128 @@ class Hierarchy:
                     issued_at=certificate.not_valid_before_utc,
                     expires_at=certificate.not_valid_after_utc,
                     thumbprint=mark,
-                    private=None,
+                    held=None,
                 )
             )
+
+    def make_master(self, ref: KeyRef, subject: x509.Name | None, *, force: bool) -> Generation:
+        """Return the current master, made now when there is none or when ``force`` asks for a new one.
+
+        Raises KeyProblem: KER-KMS-010 for a reference that is no master's, 002 for an unknown application.
+        """
+        if ref.reference_id and ref != self._plan.sign:
+            raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
+        if ref.application_id not in self._plan.policies:
+            raise KeyProblem("KER-KMS-002", "ApplicationId not found in Key Policy. Key/CSR generation not allowed.")
+        with self._making:
+            current = self._current(ref)
+            if current is not None:
+                if not force:
+                    return current
+                self._retire(current)
+            return self._generate(ref, self._now(), subject)
+
+    def retire(self, ref: KeyRef) -> None:
+        """End the new use of a base key or of another domain's certificate; what was encrypted to it still opens.
+
+        Raises KeyProblem: KER-KMS-021 for a master, 003 when nothing is in use.
+        """
+        if _is_master(ref):
+            raise KeyProblem("KER-KMS-021", "Key Revocation not allowed.")
+        with self._making:
+            current = self._current(ref)
+            if current is None:
+                raise KeyProblem("KER-KMS-003", "No unique alias is found")
+            self._retire(current)
+
+    def _retire(self, generation: Generation) -> None:
+        self._replace(replace(generation, expires_at=self._now(), state=State.DECRYPT_ONLY))
+
+    def signing_request(self, ref: KeyRef, subject: x509.Name | None) -> str:
+        """Return a PKCS#10 request for the current key, by default with the subject of its certificate.
+
+        Raises KeyProblem as ``current`` does, and KER-KMS-022 for a key that is not ours.
+        """
+        current = self.current(ref)
+        if current.private is None:
+            raise KeyProblem("KER-KMS-022", "CSR Generation not allowed for the provided App Id & Ref Id.")
+        return certificates.signing_request(subject or current.certificate.subject, current.signing_key())
+
+    def certify(self, ref: KeyRef, pem: str) -> None:
+        """Give the current key a certificate that an outside authority issued for it; its dates are the key's.
+
+        Raises KeyProblem: KER-PCM-001 for no certificate, KER-KMS-017 without a key, 015 for another domain's,
+        014 for another key's certificate, 027 for the same one, 001 for one that is not valid now.
+        """
+        certificate = certificates.parse_pem(pem)
+        mark = thumbprint(certificate)
+        with self._making:
+            current = self._current(ref)
+            if current is None:
+                raise KeyProblem("KER-KMS-017", "Certificate Not found in keystore table.")
+            if current.foreign:
+                raise KeyProblem(
+                    "KER-KMS-015", "Upload of certificate will not be allowed to update other domain certificate."
+                )
+            if certificate.public_key() != current.certificate.public_key():
+                raise KeyProblem("KER-KMS-014", "Certificate Key Not Matching with stored Key.")
+            if mark == current.thumbprint:
+                raise KeyProblem(
+                    "KER-KMS-027",
+                    "Upload of certificate will not be allowed, Current certificate thumbprint in DB matching with "
+                    "input certificate thumbprint.",
+                )
+            certified = replace(
+                current,
+                certificate=certificate,
+                issued_at=certificate.not_valid_before_utc,
+                expires_at=certificate.not_valid_after_utc,
+                thumbprint=mark,
+                former=(*current.former, current.thumbprint),
+            )
+            if not certified.issued_at <= self._now() < certified.expires_at - self._pre_expiry(certified):
+                raise KeyProblem("KER-KMS-001", "Certificate is not valid")
+            self._replace(certified)
+
+    def adopt(self, ref: KeyRef, private: rsa.RSAPrivateKey, certificate: x509.Certificate) -> Generation:
+        """Take in a key of our own that was made elsewhere, with its certificate; it is the current one from now on.
+
+        Raises KeyProblem: KER-KMS-002 unknown application, 010 a reference that is none, 016 a base key that may not
+        be, 014 another key's certificate, KER-CRY-002 a key that is not RSA-2048, KER-PCM-004 one not valid now.
+        """
+        if ref.application_id not in self._plan.policies:
+            raise KeyProblem("KER-KMS-002", "ApplicationId not found in Key Policy. Key/CSR generation not allowed.")
+        master = _is_master(ref)
+        if not master and ref.application_id in NO_BASE_KEYS:
+            raise _not_allowed()
+        if not master and not _REFERENCE.fullmatch(ref.reference_id):
+            raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
+        if private.key_size != KEY_BITS:
+            raise KeyProblem("KER-CRY-002", "public key is invalid")
+        if certificate.public_key() != private.public_key():
+            raise KeyProblem("KER-KMS-014", "Certificate Key Not Matching with stored Key.")
+        now = self._now()
+        alias = str(uuid.uuid4())
+        with self._making:
+            adopted = Generation(
+                alias=alias,
+                ref=ref,
+                state=State.ACTIVE,
+                certificate=certificate,
+                uni_ident=self._free_uni_ident(ref, now),
+                issued_at=certificate.not_valid_before_utc,
+                expires_at=certificate.not_valid_after_utc,
+                thumbprint=thumbprint(certificate),
+                held=None,
+            )
+            if not adopted.issued_at <= now < adopted.expires_at - self._pre_expiry(adopted):
+                raise KeyProblem("KER-PCM-004", "Certificate Dates are not valid.")
+            current = self._current(ref)
+            adopted = replace(adopted, held=self._vault.adopt_key(alias, private, master=master))
+            if current is not None:
+                self._retire(current)
+            self._add(adopted)
+        return adopted
 
     def rotate(self, ref: KeyRef) -> Generation:
         """Make a new generation now; the one before opens old data only. Raises KeyProblem as ``current`` does."""
@@ -212,7 +345,8 @@ class Hierarchy:
                 if generation.thumbprint == wanted:
                     if generation == current:
                         raise KeyProblem("KER-KMS-021", "Key Revocation not allowed.")
-                    self._replace(replace(generation, state=State.DESTROYED, private=None))
+                    self._replace(replace(generation, state=State.DESTROYED, held=None))
+                    self._vault.erase_key(generation.alias)
                     return
         raise KeyProblem("KER-KMS-025", "Key Not found for the thumbprint prepended in encrypted data.")
 
@@ -252,7 +386,7 @@ class Hierarchy:
         return found[0] if found else None
 
     def _pre_expiry(self, generation: Generation) -> timedelta:
-        if generation.foreign:
+        if generation.ref.application_id not in self._plan.policies:
             return timedelta(0)
         if _is_master(generation.ref):
             return self._plan.policies[generation.ref.application_id].pre_expiry
@@ -271,22 +405,24 @@ class Hierarchy:
             raise KeyProblem("KER-KMS-010", "Reference Id Not Supported for the Application ID.")
         return self._generate(ref, self._now())
 
-    def _generate(self, ref: KeyRef, now: datetime) -> Generation:
-        private = rsa.generate_private_key(PUBLIC_EXPONENT, KEY_BITS)
+    def _generate(self, ref: KeyRef, now: datetime, subject: x509.Name | None = None) -> Generation:
+        alias = str(uuid.uuid4())
+        held = self._vault.make_key(alias, master=_is_master(ref))
         faults.point("keys.generated")
         validity = (self._plan.policies[ref.application_id] if _is_master(ref) else BASE).validity
-        subject, profile, issuer = self._certification(ref, now)
+        name, profile, issuer = self._certification(ref, now)
+        subject = subject or name
         certificate = certificates.issue(
             profile,
             subject,
-            private.public_key(),
+            held.private.public_key(),
             issuer=issuer.certificate.subject if issuer else subject,
-            signing_key=issuer.signing_key() if issuer else private,
+            signing_key=issuer.signing_key() if issuer else held.private,
             not_before=now,
             not_after=now + validity,
         )
         generation = Generation(
-            alias=str(uuid.uuid4()),
+            alias=alias,
             ref=ref,
             state=State.ACTIVE,
             certificate=certificate,
@@ -294,7 +430,7 @@ class Hierarchy:
             issued_at=now,
             expires_at=now + validity,
             thumbprint=thumbprint(certificate),
-            private=private,
+            held=held,
         )
         self._add(generation)
         return generation
@@ -349,17 +485,13 @@ class Hierarchy:
         self._generations[generation.ref] = _newest_first((generation, *self.generations(generation.ref)))
 
     def _save(self, generation: Generation) -> None:
-        private = None
-        if generation.private is not None:
-            private = generation.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            if not _is_master(generation.ref):
-                private = self._box.wrap(BASE_KEY_KEK, "rsa", private, generation.alias.encode())
         body = _Body(
             certificate=certificates.der(generation.certificate),
             uni_ident=generation.uni_ident,
             issued_at=generation.issued_at,
             expires_at=generation.expires_at,
-            private=private,
+            kept=None if generation.held is None else generation.held.kept,
+            former=generation.former,
         )
         self._store.write(
             Record(
@@ -375,16 +507,11 @@ class Hierarchy:
         body = msgspec.msgpack.decode(record.body, type=_Body)
         ref = KeyRef(record.application, record.reference)
         alias = record.name.removeprefix(_PREFIX)
-        private = None
-        if body.private is not None:
-            pkcs8 = body.private
-            if not _is_master(ref):
-                pkcs8 = self._box.unwrap(BASE_KEY_KEK, "rsa", pkcs8, alias.encode())
-            # The checks that are skipped cost 50 ms; the file was authenticated, and we wrote it.
-            loaded = load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
-            assert isinstance(loaded, rsa.RSAPrivateKey)
-            private = loaded
         certificate = certificates.parse_der(body.certificate)
+        held = None
+        if body.kept is not None:
+            private = self._vault.load_key(alias, body.kept, rsa_key(certificate), master=_is_master(ref))
+            held = HeldKey(private, body.kept)
         return Generation(
             alias=alias,
             ref=ref,
@@ -394,7 +521,8 @@ class Hierarchy:
             issued_at=body.issued_at,
             expires_at=body.expires_at,
             thumbprint=thumbprint(certificate),
-            private=private,
+            held=held,
+            former=body.former,
         )
 
 

@@ -5,25 +5,29 @@ authenticated, and the header names the file's context, name, key and state: a c
 not open. Files are written whole (temporary file, fsync, rename, fsync of the directory), so that a crash leaves the
 old file or the new one.
 
-What unseals it is a root key: derived from a passphrase (Argon2id), or the file ``root.key`` beside the keystores,
-which protects only as well as the file system does.
+A sealed index holds the digest of each file: an older copy of a file, a lost one or one too many is an error. An older
+copy of the whole directory, index included, does not show here; with a token it does, which counts the index's
+changes (:class:`Floor`).
+
+What unseals it is a root key: see :mod:`civium.keys.root`.
 """
 
 import fcntl
+import hashlib
+import hmac
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from threading import Lock
+from typing import Final, Protocol
 
 import msgspec
-import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from civium.kernel import faults
@@ -35,17 +39,15 @@ NONCE_BYTES: Final = 12
 KEY_BYTES: Final = 32
 SUFFIX: Final = ".sealed"
 CHECK: Final = "check"
-
-ARGON2_KIB: Final = 64 * 1024
-ARGON2_PASSES: Final = 3
-ARGON2_LANES: Final = 4
+INDEX: Final = "index"
+UNLISTED: Final = "zk-"
+"""Start of the names of records that may be missing from the index."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
-_log = structlog.get_logger(__name__)
 
 
 class KeystoreClosed(CiviumError):
-    """The keystore cannot be opened: wrong passphrase or root key, or another process holds it."""
+    """The keystore cannot be opened: wrong passphrase, root key or PIN, or another process holds it."""
 
 
 def derive(key: bytes, label: str) -> bytes:
@@ -67,37 +69,6 @@ def open_bytes(key: bytes, box: bytes, aad: bytes) -> bytes:
         raise IntegrityError("sealed key material does not open") from None
 
 
-def root_key(home: Path, passphrase: Secret[str] | None) -> Secret[bytes]:
-    """Return the root key of the keystores under ``home``, making it at the first start.
-
-    Raises KeystoreClosed when the keystores were made with the other kind of root key. Costs about 0.1 s with a
-    passphrase (Argon2id, 64 MiB).
-    """
-    _private_directory(home)
-    key_file, salt_file = home / "root.key", home / "root.salt"
-    if passphrase is None:
-        if salt_file.exists():
-            raise KeystoreClosed("the keystores are sealed with a passphrase: set CIVIUM_KEYS__PASSPHRASE")
-        if not key_file.exists():
-            _write_whole(key_file, secrets.token_bytes(KEY_BYTES))
-            _log.warning(
-                "root_key_made", file=str(key_file), advice="set keys.passphrase, or guard and back up the file"
-            )
-        return Secret(key_file.read_bytes())
-    if key_file.exists():
-        raise KeystoreClosed(f"the keystores are sealed with {key_file}, not with a passphrase")
-    if not salt_file.exists():
-        _write_whole(salt_file, secrets.token_bytes(16))
-    kdf = Argon2id(
-        salt=salt_file.read_bytes(),
-        length=KEY_BYTES,
-        iterations=ARGON2_PASSES,
-        lanes=ARGON2_LANES,
-        memory_cost=ARGON2_KIB,
-    )
-    return Secret(kdf.derive(passphrase.reveal().encode()))
-
-
 class _Header(msgspec.Struct, frozen=True):
     context: str
     name: str
@@ -117,20 +88,54 @@ class Record:
     state: str = "active"
 
 
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    """Digests of a file: the one that it has, and the one that it is about to have."""
+
+    kept: bytes | None = None
+    coming: bytes | None = None
+
+    def admits(self, content: bytes | None) -> bool:
+        """Tell whether a file may have this content, or (None) may be absent."""
+        if content is None:
+            return self.kept is None
+        digest = hashlib.sha256(content).digest()
+        return any(known is not None and hmac.compare_digest(known, digest) for known in (self.kept, self.coming))
+
+
+class _Index(msgspec.Struct, frozen=True, array_like=True):
+    epoch: int
+    files: dict[str, _Entry]
+
+
+class Floor(Protocol):
+    """A counter outside of the directory that only rises: an index that is older than it was put back."""
+
+    def read(self) -> int:
+        """Return the count."""
+        ...
+
+    def raise_to(self, count: int) -> None:
+        """Set the count."""
+        ...
+
+
 class Keystore:
     """The sealed files of one security context. One process at a time: the directory is locked while open."""
 
-    def __init__(self, directory: Path, context: str, root: Secret[bytes]) -> None:
+    def __init__(self, directory: Path, context: str, root: Secret[bytes], floor: Floor | None = None) -> None:
         """Open the keystore, making it when absent; raises KeystoreClosed or IntegrityError."""
-        _private_directory(directory)
+        private_directory(directory)
         self._directory = directory
         self._context = context
         self._key = Secret(derive(root.reveal(), f"keystore {context}"))
+        self._floor = floor
+        self._writing = Lock()
         self._lock = _locked(directory / "lock")
         for leftover in directory.glob("*.new"):
             leftover.unlink()
         try:
             self._check()
+            self._epoch, self._files = self._indexed()
         except BaseException:
             self.close()
             raise
@@ -139,13 +144,22 @@ class Keystore:
         """Let another process open the keystore."""
         os.close(self._lock)
 
-    def write(self, record: Record) -> None:
-        """Seal a record and write it durably, in place of an earlier one of the same name."""
-        header = msgspec.json.encode(
-            _Header(self._context, record.name, record.application, record.reference, record.state)
-        )
-        front = MAGIC + len(header).to_bytes(2, "big") + header
-        _write_whole(self._path(record.name), front + seal_bytes(self._key.reveal(), record.body, front))
+    def write(self, record: Record, *, listed: bool = True) -> None:
+        """Seal a record and write it durably, in place of an earlier one of the same name.
+
+        The index learns of it before and after, so that a crash between leaves no file that it does not know: five
+        fsyncs. What is written once only and is missed when lost may stay out of the index (``listed=False``).
+        """
+        content = self._sealed(record)
+        if not listed:
+            write_whole(self._path(record.name), content)
+            return
+        with self._writing:
+            digest = hashlib.sha256(content).digest()
+            before = self._files.get(record.name, _Entry())
+            self._list(record.name, _Entry(before.kept, digest))
+            write_whole(self._path(record.name), content)
+            self._list(record.name, _Entry(digest))
 
     def read(self, name: str) -> Record | None:
         """Return the record, or None when there is none; raises IntegrityError when its file was changed."""
@@ -153,11 +167,11 @@ class Keystore:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            return None
-        try:
-            return self._open(name, content)
-        except (IntegrityError, msgspec.MsgspecError):
-            raise IntegrityError(f"keystore file {path} was changed or does not belong there") from None
+            content = None
+        entry = self._files.get(name)
+        if entry is not None and not entry.admits(content):
+            raise IntegrityError(f"keystore file {path} is lost, or an older one was put in its place")
+        return None if content is None else self._open(name, content)
 
     def records(self, prefix: str) -> Iterator[Record]:
         """Return all records whose name starts with ``prefix``, in the order of their names."""
@@ -166,28 +180,68 @@ class Keystore:
             if record is not None:
                 yield record
 
+    def _sealed(self, record: Record) -> bytes:
+        header = msgspec.json.encode(
+            _Header(self._context, record.name, record.application, record.reference, record.state)
+        )
+        front = MAGIC + len(header).to_bytes(2, "big") + header
+        return front + seal_bytes(self._key.reveal(), record.body, front)
+
     def _open(self, name: str, content: bytes) -> Record:
         start = len(MAGIC) + 2
         end = start + int.from_bytes(content[len(MAGIC) : start], "big")
-        body = open_bytes(self._key.reveal(), content[end:], content[:end])
-        header = msgspec.json.decode(content[start:end], type=_Header)
-        if (header.context, header.name) != (self._context, name):
-            raise IntegrityError("the file was moved")
+        try:
+            body = open_bytes(self._key.reveal(), content[end:], content[:end])
+            header = msgspec.json.decode(content[start:end], type=_Header)
+        except (IntegrityError, msgspec.MsgspecError):
+            header = None
+        if header is None or (header.context, header.name) != (self._context, name):
+            raise IntegrityError(f"keystore file {self._path(name)} was changed or does not belong there")
         return Record(name, body, header.application, header.reference, header.state)
 
+    def _list(self, name: str, entry: _Entry) -> None:
+        self._files[name] = entry
+        self._epoch += 1
+        index = msgspec.msgpack.encode(_Index(self._epoch, self._files))
+        write_whole(self._path(INDEX), self._sealed(Record(INDEX, index)))
+        if self._floor is not None:
+            self._floor.raise_to(self._epoch)
+
     def _check(self) -> None:
-        if any(self._directory.glob(f"*{SUFFIX}")):
-            try:
-                found = self.read(CHECK)
-            except IntegrityError:
-                found = None
-            if found is None:
-                raise KeystoreClosed(
-                    f"keystore {self._directory} does not open: "
-                    f"wrong passphrase or root.key, or {CHECK}{SUFFIX} was changed"
-                )
-        else:
-            self.write(Record(CHECK, b""))
+        if not self._present():
+            write_whole(self._path(CHECK), self._sealed(Record(CHECK, b"")))
+            return
+        try:
+            self._open(CHECK, self._path(CHECK).read_bytes())
+        except (IntegrityError, FileNotFoundError):
+            raise KeystoreClosed(
+                f"keystore {self._directory} does not open: "
+                f"wrong passphrase, PIN or root.key, or {CHECK}{SUFFIX} was changed"
+            ) from None
+
+    def _indexed(self) -> tuple[int, dict[str, _Entry]]:
+        """Return the index when each file that it must know is there, and no other."""
+        floor = 0 if self._floor is None else self._floor.read()
+        try:
+            content = self._path(INDEX).read_bytes()
+        except FileNotFoundError:
+            if self._present() - {CHECK} or floor:
+                raise IntegrityError(f"the index of keystore {self._directory} is lost: restore a backup") from None
+            return 0, {}
+        index = msgspec.msgpack.decode(self._open(INDEX, content).body, type=_Index)
+        if index.epoch < floor:
+            raise IntegrityError(f"keystore {self._directory} is an older copy: its token has seen later changes")
+        present = self._present() - {CHECK, INDEX}
+        lost = {name for name, entry in index.files.items() if entry.kept is not None} - present
+        strange = {name for name in present - index.files.keys() if not name.startswith(UNLISTED)}
+        if lost or strange:
+            raise IntegrityError(
+                f"keystore {self._directory}: files lost: {sorted(lost)}; files that do not belong: {sorted(strange)}"
+            )
+        return index.epoch, dict(index.files)
+
+    def _present(self) -> set[str]:
+        return {path.name.removesuffix(SUFFIX) for path in self._directory.glob(f"*{SUFFIX}")}
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -195,7 +249,8 @@ class Keystore:
         return self._directory / f"{name}{SUFFIX}"
 
 
-def _private_directory(directory: Path) -> None:
+def private_directory(directory: Path) -> None:
+    """Make a directory that only our own user may enter."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
@@ -211,7 +266,8 @@ def _locked(path: Path) -> int:
     return lock
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file durably: a crash leaves the old one or the new one."""
     new = path.with_name(path.name + ".new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(content)

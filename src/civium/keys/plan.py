@@ -35,6 +35,12 @@ def _days(validity: int, pre_expiry: int) -> Policy:
     return Policy(timedelta(days=validity), timedelta(days=pre_expiry))
 
 
+SECRET_VALIDITY: Final[Mapping[str, timedelta]] = {
+    "data-keys": timedelta(days=365),
+    "identity-cache": timedelta(days=1825),
+}
+"""How long a version of a symmetric master seals; older ones go on to open."""
+
 BASE: Final = _days(730, 30)
 MODULE: Final = _days(1095, 60)
 
@@ -75,6 +81,8 @@ CORE: Final = Plan(
         "RESIDENT": MODULE,
         "PMS": _days(1460, 395),
         "ADMIN_SERVICES": MODULE,
+        "DIGITAL_CARD": MODULE,
+        "COMPLIANCE_TOOLKIT": MODULE,
         "ACCESS": MODULE,
     },
     sign=KERNEL_SIGN,

@@ -23,17 +23,18 @@ import uvloop
 from civium.kernel import faults
 from civium.kernel.clock import SystemClock
 from civium.kernel.errors import CiviumError, IntegrityError, Unavailable
-from civium.kernel.secrets import Secret
 from civium.keys import allowlist
 from civium.keys.allowlist import Gate
 from civium.keys.api import DecryptionFailed, KeyProblem
+from civium.keys.opening import unsealing
 from civium.keys.operations import Keystores, Operations
-from civium.keys.protocol import AnyCall, Failure, FrameProtocol, Reply, Request, TakeUsage
+from civium.keys.protocol import Failure, FrameProtocol, Reply, Request
+from civium.keys.usage import ABOUT_USAGE
 from civium.platform.settings import Settings
 
 MAX_IN_FLIGHT: Final = 1024
 """Calls of one connection that wait for a thread before its reading pauses."""
-EXCHANGE_SECONDS: Final = 3600
+REFRESH_SECONDS: Final = 3600
 PR_SET_DUMPABLE: Final = 4
 _MAX_SOCKET_PATH: Final = 107
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -44,6 +45,11 @@ _log = structlog.get_logger(__name__)
 def socket_path(home: Path, context: str) -> Path:
     """Return the socket of a security context (``core`` or ``auth``)."""
     return home / "run" / f"keys-{context}.sock"
+
+
+def admin_socket_path(home: Path, context: str) -> Path:
+    """Return the socket of the operator's commands for a security context."""
+    return socket_path(home, f"{context}-admin")
 
 
 def main(settings: Settings, *, ready: int | None = None) -> None:
@@ -63,10 +69,9 @@ def main(settings: Settings, *, ready: int | None = None) -> None:
 
 def open_keystores(settings: Settings) -> Keystores:
     """Open the installation's keystores, making them at the first start."""
-    passphrase = settings.keys.passphrase
     return Keystores(
         settings.home / "keys",
-        None if passphrase is None else Secret(passphrase.get_secret_value()),
+        unsealing(settings.keys),
         zk_pool_size=settings.keys.zk_pool_size,
         clock=SystemClock(),
     )
@@ -78,20 +83,22 @@ async def _serve(settings: Settings, keystores: Keystores, ready: int | None) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     with ThreadPoolExecutor(settings.keys.threads, "keys") as threads:
-        servers = [
-            await _listen(socket_path(settings.home, context), Gate(context, grants), operations, threads)
-            for context, grants, operations in (
-                ("core", allowlist.CORE, keystores.core),
-                ("auth", allowlist.AUTH, keystores.auth),
-            )
-        ]
+        servers = []
+        for context, grants, operations in (
+            ("core", allowlist.CORE, keystores.core),
+            ("auth", allowlist.AUTH, keystores.auth),
+        ):
+            gate = Gate(context, grants)
+            admin = Gate(f"{context}-admin", allowlist.ADMIN, ledger=gate.ledger)
+            servers.append(await _listen(socket_path(settings.home, context), gate, operations, threads))
+            servers.append(await _listen(admin_socket_path(settings.home, context), admin, operations, threads))
         if ready is not None:
             os.write(ready, b"ready\n")
         while not stop.is_set():
             try:
-                await asyncio.wait_for(stop.wait(), EXCHANGE_SECONDS)
+                await asyncio.wait_for(stop.wait(), REFRESH_SECONDS)
             except TimeoutError:
-                await loop.run_in_executor(threads, keystores.exchange)
+                await loop.run_in_executor(threads, keystores.keep_fresh)
         for server in servers:
             server.close()
 
@@ -146,11 +153,11 @@ class _Connection(FrameProtocol):
             self.abort()
             return
         call = request.call
-        if not call.threaded:
-            self._answer(request.id, lambda: self._perform(call))
+        if not self._operations.slow(call):
+            self._answer(request.id, lambda: self._perform(request))
             return
         try:
-            self._gate.admit(call)
+            self._gate.admit(call, request.citation)
         except CiviumError as problem:
             self._fail(request.id, problem)
             return
@@ -161,9 +168,10 @@ class _Connection(FrameProtocol):
             self.transport.pause_reading()
         work.add_done_callback(lambda done: self._finished(request.id, done))
 
-    def _perform(self, call: AnyCall) -> object:
-        self._gate.admit(call)
-        return self._gate.take_usage() if isinstance(call, TakeUsage) else self._operations.perform(call)
+    def _perform(self, request: Request) -> object:
+        call = request.call
+        self._gate.admit(call, request.citation)
+        return self._gate.ledger.answer(call) if isinstance(call, ABOUT_USAGE) else self._operations.perform(call)
 
     def _finished(self, id: int, work: "asyncio.Future[object]") -> None:
         if self._waiting == MAX_IN_FLIGHT and self.transport is not None:

@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal, cast
 
 import msgspec
 
-from civium.keys.api import KeyRef
+from civium.keys.api import KeyRef, SignatureAlgorithm, SignedForm
 
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
@@ -92,6 +92,60 @@ class Sign(_KeyCall, frozen=True, tag="sign"):
     include_certificate_hash: bool
 
 
+Subject = tuple[str | None, str | None, str | None, str | None, str | None, str | None]
+"""Country, state, location, organisation, unit and common name as asked for (``certificates.SUBJECT_ORDER``)."""
+
+
+class MakeMaster(_KeyCall, frozen=True, tag="make-master"):
+    """Answer: CertificateReply."""
+
+    threaded = True
+
+    subject: Subject
+    force: bool
+
+
+class MakeRequest(_KeyCall, frozen=True, tag="request"):
+    """Answer: the PKCS#10 request in PEM."""
+
+    threaded = True
+
+    subject: Subject
+
+
+class Certify(_KeyCall, frozen=True, tag="certify"):
+    """Give a key an outside authority's certificate. Answer: nothing."""
+
+    threaded = True
+
+    pem: str
+
+
+class Retire(_KeyCall, frozen=True, tag="retire"):
+    """End a key's new use. Answer: nothing."""
+
+    threaded = True
+
+
+class RenewSymmetric(_KeyCall, frozen=True, tag="renew-symmetric"):
+    """Answer: whether a new version was made."""
+
+    threaded = True
+
+    force: bool
+
+
+class SignData(_KeyCall, frozen=True, tag="sign-data"):
+    """Sign bytes of one form with the generation of ``thumbprint``. Answer: the signature."""
+
+    threaded = True
+
+    data: bytes
+    form: SignedForm
+    algorithm: SignatureAlgorithm
+    thumbprint: bytes
+
+
 class IssuePartner(Call, frozen=True, tag="issue"):
     """Answer: list of PEMs."""
 
@@ -105,9 +159,10 @@ class IssuePartner(Call, frozen=True, tag="issue"):
 
 
 class ZkFresh(Call, frozen=True, tag="zk-fresh"):
-    """Choose a pool key for a person. Answer: ZkFreshReply."""
+    """Choose a pool key for a person; ``hybrid`` wraps it so for a receiver that offers it. Answer: ZkFreshReply."""
 
     id: str
+    hybrid: bool = False
 
     def key(self) -> tuple[str, str]:
         return "ZK", "POOL"
@@ -124,15 +179,27 @@ class ZkDerive(Call, frozen=True, tag="zk-derive"):
 
 
 class ZkInstall(Call, frozen=True, tag="zk-install"):
-    """Answer: nothing."""
+    """Take a pool key in, ``hybrid`` or standard and no other form. Answer: nothing."""
 
     threaded = True
 
     encrypted_random_key: str
     index: int
+    hybrid: bool = False
 
     def key(self) -> tuple[str, str]:
         return "ZK", "INSTALL"
+
+
+class ZkReEncrypt(Call, frozen=True, tag="zk-re-encrypt"):
+    """Answer: base64 of the pool key under this context's IDENTITY_CACHE key."""
+
+    threaded = True
+
+    encrypted_random_key: str
+
+    def key(self) -> tuple[str, str]:
+        return "ZK", "RE-ENCRYPT"
 
 
 class TokenId(Call, frozen=True, tag="token"):
@@ -157,6 +224,17 @@ class MakeDataKey(Call, frozen=True, tag="data-key"):
 
 class UnwrapDataKey(Call, frozen=True, tag="unwrap-data-key"):
     """Answer: the data key."""
+
+    purpose: str
+    context: bytes
+    wrapped: bytes
+
+    def key(self) -> tuple[str, str]:
+        return "DATA", self.purpose
+
+
+class RenewDataKey(Call, frozen=True, tag="renew-data-key"):
+    """Wrap a data key under the newest master; its clear form stays inside. Answer: the wrapped key, or nothing."""
 
     purpose: str
     context: bytes
@@ -192,22 +270,75 @@ class TakeUsage(Call, frozen=True, tag="usage"):
         return "USAGE", ""
 
 
+class ReportUsage(Call, frozen=True, tag="report"):
+    """Tell uses of data keys that a caller holds: opened boxes. Answer: nothing."""
+
+    uses: list["UsageReply"]
+
+    def key(self) -> tuple[str, str]:
+        return "USAGE", ""
+
+
+class TotalUsage(Call, frozen=True, tag="total"):
+    """Answer: list of UsageReply since the process began."""
+
+    def key(self) -> tuple[str, str]:
+        return "USAGE", ""
+
+
+class ListKeys(Call, frozen=True, tag="list"):
+    """Answer: list of KeyReply, all generations of all keys."""
+
+    def key(self) -> tuple[str, str]:
+        return "LIST", ""
+
+
+class Rotate(_KeyCall, frozen=True, tag="rotate"):
+    """Make a new generation of a key. Answer: CertificateReply."""
+
+    threaded = True
+
+
+class RotateSecret(Call, frozen=True, tag="rotate-secret"):
+    """Make a new version of a symmetric master. Answer: its number."""
+
+    threaded = True
+
+    name: str
+
+    def key(self) -> tuple[str, str]:
+        return "SECRET", self.name
+
+
 AnyCall = (
     GetCertificate
     | GetCertificates
     | InstallCertificate
     | Unwrap
     | Sign
+    | MakeMaster
+    | MakeRequest
+    | Certify
+    | Retire
+    | RenewSymmetric
+    | SignData
     | IssuePartner
     | ZkFresh
     | ZkDerive
     | ZkInstall
+    | ZkReEncrypt
     | TokenId
     | MakeDataKey
     | UnwrapDataKey
+    | RenewDataKey
     | KeyedHash
     | IdentifierSalt
     | TakeUsage
+    | ReportUsage
+    | TotalUsage
+    | ListKeys
+    | Rotate
+    | RotateSecret
 )
 
 
@@ -236,12 +367,37 @@ class DataKeyReply(Message, frozen=True):
 
 
 class UsageReply(Message, frozen=True):
-    """How often an operation used a key."""
+    """How often an operation used a key for a purpose, and for how many transactions.
+
+    ``uncited`` counts those uses that named no transaction: there should be none.
+    """
 
     operation: str
     application: str
     reference: str
+    purpose: str
     count: int
+    uncited: int
+    transactions: int
+
+
+class KeyReply(Message, frozen=True):
+    """One generation of a key, or one version of a symmetric master (whose application is empty)."""
+
+    application: str
+    reference: str
+    state: str
+    thumbprint: str
+    key_id: str
+    issued_at: datetime
+    expires_at: datetime | None
+
+
+class Citation(Message, frozen=True):
+    """What a call is for: a purpose, and the transaction (correlation id) that needs it."""
+
+    purpose: str
+    transaction: str | None
 
 
 class Request(Message, frozen=True):
@@ -249,6 +405,7 @@ class Request(Message, frozen=True):
 
     id: int
     call: AnyCall
+    citation: Citation
 
 
 class Failure(Message, frozen=True):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from civium.kernel.clock import Clock, iso_millis
 from civium.keys import store
-from civium.keys.api import Keys, KeysAudited, PartnerCertificate
+from civium.keys.api import Authority, Keys, KeysAudited, PartnerCertificate, PartnerCertificates
 from civium.keys.errors import CertificateRevoked, KeyProblem, SignatureInvalid
 from civium.keys.formats.certificates import (
     MIN_KEY_BITS,
@@ -25,7 +25,9 @@ from civium.keys.formats.certificates import (
     pem as pem_of,
 )
 from civium.keys.formats.primitives import thumbprint
-from civium.keys.trust import SHA2, is_self_signed, may_issue, verify_path
+from civium.keys.plan import ROOT
+from civium.keys.revocation import RevocationLists
+from civium.keys.trust import SHA2, is_self_signed, may_issue, signed_by, verify_path
 from civium.platform.database import Database, Transaction
 from civium.platform.outbox import Outbox
 
@@ -38,6 +40,7 @@ MIN_REMAINING = timedelta(days=365 - 30)
 SUCCESS = "Upload Success."
 PARTIAL = "Partial Upload Success."
 FAILED = "Upload Failed."
+_NO_ID = "Invalid Partner Certificate ID."
 
 
 def _refused(code: str, message: str) -> KeyProblem:
@@ -47,7 +50,8 @@ def _refused(code: str, message: str) -> KeyProblem:
 class DatabaseTrustStore:
     """The :class:`~civium.keys.api.TrustStore` of the core database."""
 
-    def __init__(self, db: Database, keys: Keys, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, db: Database, keys: Keys, outbox: Outbox, clock: Clock, lists: RevocationLists) -> None:
+        self._lists = lists
         self._db = db
         self._keys = keys
         self._outbox = outbox
@@ -98,7 +102,7 @@ class DatabaseTrustStore:
             raise _refused("005", "Root CA Certificate not found.")
         if kind == "INTERMEDIATE":
             try:
-                verify_path(certificate, await self._parsed_anchors(domain), now)
+                await self._lists.check(verify_path(certificate, await self._parsed_anchors(domain), now))
             except SignatureInvalid:
                 raise _refused("005", "Root CA Certificate not found.") from None
         async with self._db.transaction() as transaction:
@@ -153,14 +157,71 @@ class DatabaseTrustStore:
     async def _resigned(self, leaf: x509.Certificate) -> tuple[x509.Certificate, ...]:
         return tuple(parse_pem(text) for text in await self._keys.issue_partner_certificate(pem_of(leaf)))
 
-    async def verify(self, pem: str, domain: str) -> None:
-        """Check a certificate's path now. Two reads and one RSA public operation per link."""
-        await self._verified_path(parse_pem(pem), _allowed(domain), self._clock.now())
+    async def verify(self, pem: str, domain: str, *, intermediates: Sequence[str] = ()) -> None:
+        """Check a certificate's path now. Two reads and one RSA public operation per link, and its lists."""
+        between = [parse_pem(text) for text in intermediates]
+        await self._verified_path(parse_pem(pem), _allowed(domain), self._clock.now(), between)
 
-    async def _verified_path(self, leaf: x509.Certificate, domain: str, now: datetime) -> tuple[x509.Certificate, ...]:
+    async def _verified_path(
+        self, leaf: x509.Certificate, domain: str, now: datetime, between: Sequence[x509.Certificate] = ()
+    ) -> tuple[x509.Certificate, ...]:
         if await store.is_revoked(self._db, leaf):
             raise CertificateRevoked("the certificate is revoked")
-        return verify_path(leaf, await self._parsed_anchors(domain), now)
+        usable = [each for each in between if not is_self_signed(each) and not await self._is_foreign_leaf(each)]
+        path = verify_path(leaf, [*await self._parsed_anchors(domain), *usable], now)
+        await self._lists.check(path)
+        return path
+
+    async def _is_foreign_leaf(self, certificate: x509.Certificate) -> bool:
+        """Tell whether a certificate may not stand between: a partner's leaf, or a revoked one."""
+        return await store.is_partner(self._db, certificate) or await store.is_revoked(self._db, certificate)
+
+    async def knows(self, pem: str) -> bool:
+        """Tell whether a certificate is a partner's that still counts. Two reads."""
+        certificate = parse_pem(pem)
+        now = self._clock.now()
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            return False
+        return await store.is_partner(self._db, certificate) and not await store.is_revoked(self._db, certificate)
+
+    async def is_revoked(self, pem: str) -> bool:
+        """Tell whether a certificate is on the local revocation list. One read."""
+        return await store.is_revoked(self._db, parse_pem(pem))
+
+    async def partner_certificate(self, certificate_id: str) -> PartnerCertificates:
+        """Return a partner's certificates. One read."""
+        found = await store.partner_certificate(self._db, _uuid(certificate_id, _refused("010", _NO_ID)))
+        if found is None:
+            raise _refused("012", "Partner Certificate not found for the given ID.")
+        return PartnerCertificates(*found)
+
+    async def listed_authorities(self) -> Sequence[Authority]:
+        """Return all authorities. Two reads, the parsing of each certificate and an RSA public operation each."""
+        roots = [each.x509 for each in await self._keys.certificates(ROOT)]
+        listed = []
+        for row in await store.listed_authorities(self._db):
+            certificate = parse_pem(row.pem)
+            own = certificate in roots or any(signed_by(certificate, root) for root in roots)
+            listed.append(
+                Authority(row.certificate_id, row.domain, row.kind, certificate, row.added_at, row.revoked, own)
+            )
+        return listed
+
+    async def authority_path(self, certificate_id: str) -> Sequence[str]:
+        """Return the path of an authority up to its root. Two reads."""
+        problem = KeyProblem("KER-PMS-019", "CA Certificate not found for the given ID.")
+        found = await store.authority(self._db, _uuid(certificate_id, problem))
+        if found is None:
+            raise problem
+        domain, text = found
+        certificate = parse_pem(text)
+        if is_self_signed(certificate):
+            return [text]
+        try:
+            path = verify_path(certificate, await self._parsed_anchors(domain), self._clock.now())
+        except SignatureInvalid:
+            return [text]
+        return [pem_of(each) for each in path]
 
     async def _parsed_anchors(self, domain: str) -> list[x509.Certificate]:
         return [parse_pem(text) for text in await store.authorities(self._db, domain)]
@@ -185,6 +246,13 @@ class DatabaseTrustStore:
             at=iso_millis(at),
         )
         await self._outbox.publish(transaction, event, key=key)
+
+
+def _uuid(text: str, problem: KeyProblem) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise problem from None
 
 
 def _allowed(domain: str) -> str:

@@ -41,10 +41,19 @@ class ZkPool:
         missing = size * KEY_BYTES - len(keys)
         if missing > 0:
             keys += secrets.token_bytes(missing)
-            self._store.write(Record(POOL, self._box.wrap(IDENTITY_CACHE, _LABEL, keys, POOL.encode())))
+            self._write(POOL, keys)
         self._size = len(keys) // KEY_BYTES
         for index in range(self._size):
             self._keys[index] = Secret(keys[index * KEY_BYTES : (index + 1) * KEY_BYTES])
+
+    def rewrap(self) -> None:
+        """Seal everything under the newest IDENTITY_CACHE secret. One fsync for each key that was installed."""
+        with self._writing:
+            for record in self._store.records("zk-"):
+                if not self._box.is_newest(IDENTITY_CACHE, record.body):
+                    self._write(
+                        record.name, self._box.unwrap(IDENTITY_CACHE, _LABEL, record.body, record.name.encode())
+                    )
 
     def choose(self) -> tuple[int, Secret[bytes]]:
         """Return a random pool key and its index; raises KeyProblem when this context has no pool."""
@@ -65,6 +74,10 @@ class ZkPool:
             self._keys[index] = found
         return found
 
+    def wire_wrapped(self, key: bytes) -> str:
+        """Return base64 of a pool key under IDENTITY_CACHE as it travels: AES-256-ECB, which only the wire has."""
+        return self._box.ecb_wrapped(IDENTITY_CACHE, "zk wire", key)
+
     def install(self, index: int, key: bytes) -> None:
         """Keep a pool key durably. One fsync, only when it is new.
 
@@ -75,11 +88,15 @@ class ZkPool:
                 present = self.key(index)
             except DecryptionFailed:
                 name = _name(index)
-                self._store.write(Record(name, self._box.wrap(IDENTITY_CACHE, _LABEL, key, name.encode())))
+                self._write(name, key)
                 self._keys[index] = Secret(key)
                 return
         if not hmac.compare_digest(present.reveal(), key):
             raise KeyProblem("KER-ZKC-006", "Invalid encrypted random Key.")
+
+    def _write(self, name: str, keys: bytes) -> None:
+        sealed = self._box.wrap(IDENTITY_CACHE, _LABEL, keys, name.encode())
+        self._store.write(Record(name, sealed), listed=name == POOL)
 
 
 def _name(index: int) -> str:

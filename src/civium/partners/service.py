@@ -43,6 +43,7 @@ from civium.platform.database import Database, Transaction
 from civium.platform.http import Caller
 from civium.platform.outbox import Outbox
 from civium.platform.permissions import Role
+from civium.platform.rewrapping import BoxColumn
 from civium.platform.sealing import Place, Sealer
 
 _CONTACT = "partners/contact"
@@ -181,7 +182,7 @@ class Partners:
 
     async def _sealed_contact(self, partner_id: str, contact: Contact) -> bytes:
         clear = json.dumps([contact.address, contact.contact_number, contact.email]).encode()
-        return await self._sealer.seal(_CONTACT, Place("partners.partner", partner_id, "contact"), clear)
+        return await self._sealer.seal(_CONTACT, _contact_place(partner_id), clear)
 
     async def partner(self, partner_id: str, caller: Caller) -> Partner:
         """Return a partner that the caller may see; raises Rejected PMS_PRT_005, PMS_PRT_055."""
@@ -198,7 +199,7 @@ class Partners:
         box = await self._store.contact(partner_id)
         if box is None:
             raise Rejected("PMS_PRT_005", "Partner does not exist")
-        clear = await self._sealer.unseal(_CONTACT, Place("partners.partner", partner_id, "contact"), box)
+        clear = await self._sealer.unseal(_CONTACT, _contact_place(partner_id), box)
         async with self._db.transaction() as tx:
             await self._audit(tx, "partners.contact.read", caller, partner_id)
         return Contact(*json.loads(clear))
@@ -465,6 +466,17 @@ def _decided(status: str) -> Rejected:
 
 def _key_place(row_id: uuid.UUID) -> Place:
     return Place("partners.key", str(row_id), "sealed_key")
+
+
+def _contact_place(partner_id: str) -> Place:
+    return Place("partners.partner", partner_id, "contact")
+
+
+SEALED_COLUMNS = (
+    BoxColumn("partners.partner", "id", "contact", _CONTACT, lambda row: _contact_place(row["rewrap_key"])),
+    BoxColumn("partners.api_key", "row_id", "sealed_key", _KEY, lambda row: _key_place(row["rewrap_key"])),
+    BoxColumn("partners.misp_licence", "row_id", "sealed_key", _KEY, lambda row: _key_place(row["rewrap_key"])),
+)
 
 
 def _armoured(p7b: str) -> str:

@@ -3,7 +3,7 @@
 from civium.kernel.clock import Clock
 from civium.keys.api import KernelSigner, Keys, TrustStore
 from civium.partners.http import partner_router, policy_router
-from civium.partners.service import Partners
+from civium.partners.service import SEALED_COLUMNS, Partners
 from civium.platform.database import Database
 from civium.platform.module import Module
 from civium.platform.outbox import Outbox
@@ -16,4 +16,8 @@ def build(
     """Return partner management and its routes."""
     partners = Partners(db, sealer, trust, outbox, clock)
     signer = KernelSigner(keys)
-    return partners, Module("partners", routers=(partner_router(partners, signer), policy_router(partners, signer)))
+    return partners, Module(
+        "partners",
+        routers=(partner_router(partners, signer), policy_router(partners, signer)),
+        rewraps=tuple(column.rewrap(db, sealer) for column in SEALED_COLUMNS),
+    )

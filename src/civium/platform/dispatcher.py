@@ -26,6 +26,7 @@ from civium.kernel.faults import point
 from civium.platform.listener import Listener
 from civium.platform.outbox import PURPOSE, Consumer, Delivery, place_of
 from civium.platform.sealing import Sealer
+from civium.platform.telemetry import correlation
 
 if TYPE_CHECKING:
     _Pool = asyncpg.Pool[asyncpg.Record]
@@ -193,6 +194,7 @@ class Dispatcher:
         sealed = claim.delivery
         # Well before the lease ends, so that no other dispatcher has the event in hand at the same time.
         allowed = self._retrying.lease.total_seconds() * 0.8
+        correlation.set(f"event-{sealed.id}")
         try:
             async with asyncio.timeout(allowed):
                 payload = await self._sealer.unseal(PURPOSE, place_of(sealed.id, sealed.topic), sealed.payload)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from civium.platform.http import Router
 from civium.platform.jobs import Job
 from civium.platform.outbox import Consumer
+from civium.platform.rewrapping import Rewrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +16,5 @@ class Module:
     routers: tuple[Router, ...] = ()
     consumers: tuple[Consumer, ...] = ()
     jobs: tuple[Job, ...] = ()
+    rewraps: tuple[Rewrap, ...] = ()
+    """Everything sealed that it stores, to be sealed anew when keys change."""

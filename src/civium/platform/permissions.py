@@ -52,6 +52,7 @@ class Permission(StrEnum):
     """What a token's caller may be allowed to do: ``context:resource:action``, alphabetical."""
 
     ACCESS_TOKEN_VALIDATE = "access:token:validate"  # noqa: S105 - the name of a permission
+    ACCESS_USER_READ = "access:user:read"
     AUTHENTICATION_CERTIFICATE_READ = "authentication:certificate:read"
     IDENTITY_ADD = "identity:person:add"
     IDENTITY_LOCK = "identity:lock:change"
@@ -59,7 +60,24 @@ class Permission(StrEnum):
     IDENTITY_RID_READ = "identity:rid:read"
     IDENTITY_UPDATE = "identity:person:update"
     IDGENERATOR_USE = "masterdata:idgenerator:use"
+    KEYS_AUTHORITY_READ = "keys:authority:read"
+    KEYS_AUTHORITY_UPLOAD = "keys:authority:upload"
     KEYS_CERTIFICATE_READ = "keys:certificate:read"
+    KEYS_CLIENT_CRYPTO_CHECK = "keys:clientcrypto:check"
+    KEYS_CLIENT_CRYPTO_USE = "keys:clientcrypto:use"
+    KEYS_DECRYPT = "keys:data:decrypt"
+    KEYS_DOCUMENT_SIGN = "keys:document:sign"
+    KEYS_ENCRYPT = "keys:data:encrypt"
+    KEYS_FOREIGN_UPLOAD = "keys:foreign:upload"
+    KEYS_HASH = "keys:password:hash"
+    KEYS_KEY_MAKE = "keys:key:make"
+    KEYS_LICENSE = "keys:license:change"
+    KEYS_PARTNER_CERTIFICATE = "keys:partner:certificate"
+    KEYS_PIN_USE = "keys:pin:use"
+    KEYS_SIGN = "keys:data:sign"
+    KEYS_TOKEN_MAKE = "keys:token:make"  # noqa: S105 - the name of a permission
+    KEYS_VERIFY = "keys:signature:verify"
+    KEYS_ZK_USE = "keys:zeroknowledge:use"
     MASTERDATA_READ = "masterdata:reference:read"
     METRICS_READ = "platform:metrics:read"
     PARTNER_ACTIVATE = "partners:partner:activate"
@@ -107,9 +125,30 @@ _PARTNERS = frozenset(
 _REGISTRATION_STAFF = frozenset({Role.REGISTRATION_ADMIN, Role.REGISTRATION_OFFICER, Role.REGISTRATION_SUPERVISOR})
 _REGISTER = frozenset({Role.REGISTRATION_PROCESSOR, Role.ID_REPOSITORY})
 
+_KEY_CALLERS = frozenset(
+    {
+        Role.ZONAL_ADMIN,
+        Role.GLOBAL_ADMIN,
+        Role.INDIVIDUAL,
+        Role.ID_AUTHENTICATION,
+        Role.REGISTRATION_ADMIN,
+        Role.REGISTRATION_SUPERVISOR,
+        Role.REGISTRATION_OFFICER,
+        Role.REGISTRATION_PROCESSOR,
+        Role.PRE_REGISTRATION_ADMIN,
+        Role.RESIDENT,
+    }
+)
+"""Callers of the key manager on the wire (keys-and-crypto section 7): they may do what needs public keys only."""
+_KEY_USERS = _KEY_CALLERS - {Role.INDIVIDUAL, Role.REGISTRATION_OFFICER}
+"""Those of them that services have; each application still admits single callers only (section 13 no. 4)."""
+_KEY_MAKERS = frozenset({Role.KEY_MAKER, Role.GLOBAL_ADMIN, Role.ZONAL_ADMIN})
+_DATA_SERVICES = frozenset({Role.ID_REPOSITORY, Role.CREDENTIAL_REQUEST, Role.HOTLIST_ADMIN})
+
 GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.ACCESS_TOKEN_VALIDATE: _ALL,
+        Permission.ACCESS_USER_READ: frozenset({Role.GLOBAL_ADMIN, Role.ZONAL_ADMIN}),
         Permission.AUTHENTICATION_CERTIFICATE_READ: _ALL,
         Permission.IDENTITY_ADD: _REGISTER,
         Permission.IDENTITY_LOCK: frozenset({Role.RESIDENT, Role.ID_REPOSITORY}),
@@ -117,7 +156,28 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.IDENTITY_RID_READ: frozenset({Role.RESIDENT, Role.ID_REPOSITORY}),
         Permission.IDENTITY_UPDATE: _REGISTER,
         Permission.IDGENERATOR_USE: _REGISTER,
+        Permission.KEYS_AUTHORITY_READ: frozenset({Role.PARTNER_ADMIN}),
+        Permission.KEYS_AUTHORITY_UPLOAD: frozenset({Role.ZONAL_ADMIN, Role.GLOBAL_ADMIN, Role.PARTNER_ADMIN}),
         Permission.KEYS_CERTIFICATE_READ: _ALL,
+        Permission.KEYS_CLIENT_CRYPTO_CHECK: _KEY_CALLERS,
+        Permission.KEYS_CLIENT_CRYPTO_USE: _KEY_USERS,
+        Permission.KEYS_DECRYPT: _KEY_USERS | _DATA_SERVICES,
+        Permission.KEYS_DOCUMENT_SIGN: _KEY_USERS | {Role.PRINT_PARTNER, Role.CREDENTIAL_REQUEST},
+        Permission.KEYS_ENCRYPT: _KEY_CALLERS | _DATA_SERVICES,
+        Permission.KEYS_FOREIGN_UPLOAD: _KEY_MAKERS | {Role.PARTNER_ADMIN},
+        Permission.KEYS_HASH: _KEY_USERS,
+        Permission.KEYS_KEY_MAKE: _KEY_MAKERS,
+        Permission.KEYS_LICENSE: _KEY_USERS,
+        Permission.KEYS_PARTNER_CERTIFICATE: frozenset(
+            {Role.ZONAL_ADMIN, Role.GLOBAL_ADMIN, Role.PARTNER_ADMIN, Role.PARTNER}
+        ),
+        Permission.KEYS_PIN_USE: _KEY_USERS,
+        Permission.KEYS_SIGN: _KEY_USERS | {Role.CREDENTIAL_ISSUANCE},
+        Permission.KEYS_TOKEN_MAKE: frozenset(
+            {Role.ZONAL_ADMIN, Role.GLOBAL_ADMIN, Role.ID_AUTHENTICATION, Role.RESIDENT}
+        ),
+        Permission.KEYS_VERIFY: _KEY_CALLERS,
+        Permission.KEYS_ZK_USE: _KEY_USERS,
         Permission.MASTERDATA_READ: _ALL,
         Permission.METRICS_READ: frozenset({Role.METRICS, Role.GLOBAL_ADMIN}),
         Permission.PARTNER_ACTIVATE: frozenset({Role.PARTNER_ADMIN}),

@@ -43,6 +43,13 @@ class Sealer(Protocol):
         """Return what ``seal`` was given; raises kernel.errors.IntegrityError if anything differs."""
         ...
 
+    async def renew(self, purpose: str, place: Place, box: bytes) -> bytes | None:
+        """Return the content of a box sealed anew, or None when its key is under the newest master already.
+
+        Raises IntegrityError as ``unseal`` does.
+        """
+        ...
+
     async def keyed_hash(self, domain: str, value: bytes) -> bytes:
         """Return 32 bytes: HMAC-SHA-256 of ``value`` under the key of ``domain``, which never leaves the keystore."""
         ...

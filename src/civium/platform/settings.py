@@ -6,9 +6,10 @@ An unknown key is refused. The defaults are those of production; sandbox mode is
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +18,9 @@ from pydantic_settings import (
 )
 
 from civium.kernel.errors import CiviumError
+from civium.platform.permissions import Role
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class UnknownSettingError(CiviumError):
@@ -37,6 +41,9 @@ class HttpSettings(_Section):
     max_json_depth: int = 32
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    client_ca: Path | None = None
+    require_client_certificate: bool = False
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class DatabaseSettings(_Section):
@@ -53,8 +60,27 @@ class KeySettings(_Section):
     """The key process and what unseals its keystores."""
 
     passphrase: SecretStr | None = None
+    second_passphrase: SecretStr | None = None
+    pkcs11_library: Path | None = None
+    pkcs11_token: str = "civium"  # noqa: S105 - a label
+    pkcs11_pin: SecretStr | None = None
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     zk_pool_size: int = 10_000
+
+
+class KeyManagerSettings(_Section):
+    """What the endpoints under ``/v1/keymanager`` allow (keys-and-crypto section 13).
+
+    ``access_allowed`` replaces who may use an application's private keys: token subjects by application id, or by
+    ``application:reference``. ``accept_unknown_signers`` lets jwtVerify take a certificate that nobody vouches for.
+    ``private_list_hosts`` are hosts inside our own network from which revocation lists may be fetched.
+    """
+
+    access_allowed: dict[str, frozenset[str]] = {}
+    pin_minimum_length: int = Field(default=6, ge=4)
+    sign_json_only: bool = False
+    accept_unknown_signers: bool = False
+    private_list_hosts: frozenset[str] = frozenset()
 
 
 class MailSettings(_Section):
@@ -83,6 +109,55 @@ class AuthenticationSettings(_Section):
     partner_snapshot_max_age_seconds: int = 60
 
 
+class CertificateClient(_Section):
+    """A service that proves itself with a TLS client certificate in place of a token.
+
+    ``name`` is what the certificate must carry: ``dns:<name>`` or ``uri:<name>`` among its alternative names, or
+    ``subject:<RFC 4514 text>``.
+    """
+
+    name: str = Field(pattern=r"^(dns|uri|subject):.+$")
+    client: str = Field(min_length=1)
+    roles: tuple[Role, ...]
+
+
+class TrustedIssuer(_Section):
+    """Another issuer of access tokens, such as a realm of Keycloak.
+
+    Tokens carry exactly ``issuer``, and one of ``audiences`` in ``aud`` or as ``client_claim``. ``roles_claim`` is a
+    path with dots. ``ca`` is the file of a private authority of the TLS server; verification has no off switch.
+    """
+
+    issuer: str = Field(min_length=1)
+    jwks_uri: str
+    audiences: tuple[str, ...] = Field(min_length=1)
+    roles_claim: str = "realm_access.roles"
+    client_claim: str = "azp"
+    subject_claim: str = "preferred_username"
+    ca: Path | None = None
+
+    @field_validator("jwks_uri")
+    @classmethod
+    def _protected(cls, uri: str) -> str:
+        parts = urlsplit(uri)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise ValueError("must begin with https:// (http:// is for this machine only)")
+        return uri
+
+
+class AccessSettings(_Section):
+    """Who may call besides the log-ins that are registered (keys-and-crypto section 11).
+
+    ``issuer`` is the ``iss`` of our own tokens where the outside knows us by another address than ``http.host``.
+    ``trusted_origins`` are the web pages of other sites that may act for a browser's user.
+    """
+
+    issuer: str | None = None
+    issuers: tuple[TrustedIssuer, ...] = ()
+    certificates: tuple[CertificateClient, ...] = ()
+    trusted_origins: tuple[str, ...] = ()
+
+
 class Settings(BaseSettings):
     """The effective settings of one installation."""
 
@@ -99,8 +174,10 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()
+    keymanager: KeyManagerSettings = KeyManagerSettings()
     mail: MailSettings = MailSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
+    access: AccessSettings = AccessSettings()
 
     @property
     def url(self) -> str:
@@ -115,12 +192,20 @@ class Settings(BaseSettings):
         return self.mode == "sandbox"
 
     @model_validator(mode="after")
+    def _client_certificates_are_checked(self) -> Self:
+        if (self.access.certificates or self.http.require_client_certificate) and self.http.client_ca is None:
+            raise ValueError("http.client_ca is needed to tell clients by their certificates")
+        if self.http.client_ca is not None and self.http.tls_certificate is None:
+            raise ValueError("http.tls_certificate and http.tls_key are needed for client certificates")
+        return self
+
+    @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
         if self.sandbox:
             return self
         if self.fault is not None:
             raise ValueError("fault points exist in sandbox mode only: remove CIVIUM_FAULT")
-        if self.http.host not in {"127.0.0.1", "::1", "localhost"} and self.http.tls_certificate is None:
+        if self.http.host not in LOOPBACK and self.http.tls_certificate is None:
             raise ValueError("http.tls_certificate and http.tls_key are needed to listen beyond this machine")
         if not self.database.durable:
             raise ValueError("database.durable can be false in sandbox mode only")

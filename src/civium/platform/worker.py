@@ -1,6 +1,7 @@
 """Runs the contexts' background work in one process: their jobs and the dispatchers of the outboxes."""
 
 import asyncio
+import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import structlog
 from civium.platform.dispatcher import Dispatcher
 from civium.platform.jobs import Job
 from civium.platform.listener import Listener
+from civium.platform.telemetry import correlation
 
 if TYPE_CHECKING:
     import asyncpg
@@ -53,6 +55,7 @@ class Worker:
         delay = _FIRST_DELAY
         while not self._stopping.is_set():
             wakeup.clear()
+            correlation.set(f"job-{job.name}-{uuid.uuid4()}")
             try:
                 done = await job.run()
             except Exception as problem:  # noqa: BLE001 - a job is retried whatever it raises

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from civium.packets.api import InvalidPacket, PacketClaim, PacketView, open_pack
 from civium.platform.database import Database, Transaction
 from civium.platform.objects import ObjectStore
 from civium.platform.outbox import Outbox
+from civium.platform.rewrapping import BoxColumn
 from civium.platform.sealing import Place, Sealer
 from civium.registration import domain, stages
 from civium.registration.domain import Finding, Status, TransactionType
@@ -364,6 +365,15 @@ class Pipeline:
 
 def _fingers_place(workflow_id: uuid.UUID) -> Place:
     return Place("registration.candidate", str(workflow_id), "fingers_box")
+
+
+SEALED_FINGERS: Final = BoxColumn(
+    "registration.candidate",
+    "workflow_id",
+    "fingers_box",
+    FINGERS_PURPOSE,
+    lambda row: _fingers_place(row["rewrap_key"]),
+)
 
 
 def _demographic_texts(view: PacketView, mapping: IdentityMapping) -> Iterator[str]:

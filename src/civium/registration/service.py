@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,7 @@ from civium.packets.api import SYNC_ID, SYNC_VERSION, SyncEntry, SyncMessage, is
 from civium.platform.database import Database, Transaction
 from civium.platform.objects import ObjectStore
 from civium.platform.outbox import Outbox
+from civium.platform.rewrapping import BoxColumn
 from civium.platform.sealing import Place, Sealer
 from civium.registration import domain
 from civium.registration.api import (
@@ -60,6 +62,16 @@ _RID_CODES = {
 def rid_place(packet_hash: bytes, version: int) -> Place:
     """Return the place of the sealed RID of a sync entry."""
     return Place("registration.sync", packet_hash.hex(), "rid_box", version)
+
+
+SEALED_RIDS: Final = BoxColumn(
+    "registration.sync",
+    "packet_hash",
+    "rid_box",
+    RID_PURPOSE,
+    lambda row: rid_place(row["rewrap_key"], row["version"]),
+    ("version",),
+)
 
 
 class RegistrationService:

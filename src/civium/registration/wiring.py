@@ -14,8 +14,8 @@ from civium.platform.sealing import Sealer
 from civium.platform.settings import Settings
 from civium.registration.api import Registration
 from civium.registration.http import receiver_router, status_router, transaction_router, workflow_router
-from civium.registration.pipeline import Pipeline
-from civium.registration.service import RegistrationService
+from civium.registration.pipeline import SEALED_FINGERS, Pipeline
+from civium.registration.service import SEALED_RIDS, RegistrationService
 from civium.registration.store import CHANNEL
 
 _POLL_SECONDS = 2.0
@@ -46,6 +46,7 @@ def build(
             transaction_router(service, signer, clock),
             workflow_router(service, signer, clock),
         ),
+        rewraps=tuple(column.rewrap(database, sealer) for column in (SEALED_RIDS, SEALED_FINGERS)),
         jobs=tuple(
             Job(f"registration.pipeline.{number}", pipeline.run, _POLL_SECONDS, CHANNEL)
             for number in range(settings.http.workers)

@@ -9,8 +9,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from civium.access.accounts import sandbox_logins
 from civium.access.domain import MAX_WAITING, SecretHasher
-from civium.access.service import MAX_FAILURES, _sandbox_logins
+from civium.access.throttle import ACCOUNT, ADDRESS, WINDOW
 from civium.access.tokens import MAX_TOKEN_CHARACTERS
 from civium.audit.api import AuditRecorded
 from civium.kernel.clock import FixedClock
@@ -86,30 +87,95 @@ async def test_registering_again_replaces_secret_and_roles(access):
     assert (await access.authenticate_client("client", Secret("new"))).caller.roles == {Role.METRICS}
 
 
-async def test_failures_of_one_name_are_throttled_for_a_while(build):
-    clock = FixedClock(datetime.now(UTC))
-    access = build(clock=clock)
-    await access.register_client("client", GOOD, ())
-    await access.register_client("other", GOOD, ())
-    await asyncio.gather(*(assert_refused(access.authenticate_client("client", BAD)) for _ in range(MAX_FAILURES)))
-    await assert_refused(access.authenticate_client("client", GOOD))
-    await access.authenticate_client("other", GOOD)
-    clock.advance(timedelta(minutes=6))
-    await access.authenticate_client("client", GOOD)
+def guess(access, name="client", secret=BAD, address=None):
+    return access.authenticate_client(name, secret, address=address)
 
 
-async def test_a_success_forgets_failures(access):
-    await access.register_client("client", GOOD, ())
+async def fail(access, clock, times, **who):
+    """Guess wrongly, each time after the longest wait."""
+    for _ in range(times):
+        await assert_refused(guess(access, **who))
+        clock.advance(timedelta(seconds=20))
+
+
+@pytest.fixture
+async def fixed():
+    return FixedClock(datetime.now(UTC))
+
+
+@pytest.fixture
+async def guarded(build, fixed):
+    access = build(clock=fixed)
+    for name in ("client", "other"):
+        await access.register_client(name, GOOD, ())
+    return access
+
+
+async def test_each_failure_after_the_free_ones_costs_a_longer_wait(guarded, fixed):
+    for _ in range(ACCOUNT.free):
+        await assert_refused(guess(guarded))
+    for wait in (1, 2, 4, 8):
+        fixed.advance(timedelta(seconds=wait - 0.5))
+        await assert_refused(guess(guarded, secret=GOOD))
+        fixed.advance(timedelta(seconds=0.5))
+        await assert_refused(guess(guarded))
+    fixed.advance(timedelta(seconds=16))
+    await guess(guarded, secret=GOOD)
+
+
+async def test_after_the_last_guess_the_account_is_locked_for_a_while(build, guarded, fixed):
+    await fail(guarded, fixed, ACCOUNT.stop)
+    elsewhere = build(clock=fixed)
+    for access in (guarded, elsewhere):
+        await assert_refused(guess(access, secret=GOOD))
+        await guess(access, name="other", secret=GOOD)
+    fixed.advance(WINDOW)
+    await guess(elsewhere, secret=GOOD)
+
+
+async def test_parallel_guesses_get_no_extra_tries(guarded, db):
+    await asyncio.gather(*(assert_refused(guess(guarded)) for _ in range(5 * ACCOUNT.stop)))
+    assert (await db.as_owner("SELECT failures FROM access.failed_login"))[0]["failures"] == ACCOUNT.free
+
+
+async def test_an_address_that_tries_many_names_is_stopped(guarded, fixed, monkeypatch):
+    monkeypatch.setattr("civium.access.throttle.ADDRESS", type(ADDRESS)(free=4, stop=4))
+    for number in range(4):
+        await assert_refused(guess(guarded, name=f"nobody-{number}", address="2001:db8::1"))
+    # The whole /64 is one party's; its right secrets do not count either.
+    await assert_refused(guess(guarded, secret=GOOD, address="2001:db8::ffff"))
+    await guess(guarded, secret=GOOD, address="2001:db8:0:1::1")
+    fixed.advance(WINDOW)
+    await guess(guarded, secret=GOOD, address="2001:db8::1")
+
+
+async def test_right_secrets_do_not_count_for_an_address(guarded, monkeypatch):
+    monkeypatch.setattr("civium.access.throttle.ADDRESS", type(ADDRESS)(free=2, stop=2))
+    for _ in range(6):
+        await guess(guarded, secret=GOOD, address="192.0.2.1")
+    await assert_refused(guess(guarded, address="192.0.2.1"))
+    await guess(guarded, secret=GOOD, address="192.0.2.1")
+    await assert_refused(guess(guarded, address="192.0.2.1"))
+    # A right secret in between does not forget the wrong ones.
+    await assert_refused(guess(guarded, secret=GOOD, address="192.0.2.1"))
+
+
+async def test_a_success_forgets_failures(guarded, fixed):
     for _ in range(2):
-        for _ in range(MAX_FAILURES - 1):
-            await assert_refused(access.authenticate_client("client", BAD))
-        await access.authenticate_client("client", GOOD)
+        await fail(guarded, fixed, ACCOUNT.stop - 1)
+        await guess(guarded, secret=GOOD)
 
 
-async def test_names_that_nobody_has_are_throttled_too(access, db):
-    for _ in range(MAX_FAILURES + 2):
-        await assert_refused(access.authenticate_client("nobody", BAD))
-    assert (await db.as_owner("SELECT failures FROM access.failed_login"))[0]["failures"] == MAX_FAILURES
+async def test_names_that_nobody_has_are_throttled_too(guarded, fixed, db):
+    await fail(guarded, fixed, ACCOUNT.stop + 2, name="nobody")
+    assert (await db.as_owner("SELECT failures FROM access.failed_login"))[0]["failures"] == ACCOUNT.stop
+
+
+async def test_no_address_is_stored(guarded, db):
+    await assert_refused(guess(guarded, address="192.0.2.77"))
+    rows = await db.as_owner("SELECT failed_login::text AS row FROM access.failed_login")
+    assert len(rows) == 2
+    assert not any("192.0.2.77" in row["row"] or b"192.0.2.77".hex() in row["row"] for row in rows)
 
 
 async def test_an_unknown_name_takes_as_long_as_a_wrong_secret(access):
@@ -292,7 +358,7 @@ async def test_the_sandbox_log_ins_work_in_the_sandbox_only(build):
 
 
 async def test_every_shipped_sandbox_login_names_known_roles():
-    logins = _sandbox_logins()
+    logins = sandbox_logins()
     assert len(logins) == 23
     assert {role for login in logins for role in login.roles} <= set(Role)
 

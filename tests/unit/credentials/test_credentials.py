@@ -57,9 +57,9 @@ async def world(subject, keys_core, keys_auth, sealer_core, outbox_core, identit
 
 
 async def opened(world, credential, identifier):
-    await world.auth.zk_install(credential.demo_encrypted_random_key, credential.demo_random_key_index)
+    await world.auth.zk_install(credential.demo_encrypted_random_key, credential.demo_random_key_index, hybrid=True)
     if credential.bio_encrypted_random_key is not None:
-        await world.auth.zk_install(credential.bio_encrypted_random_key, credential.bio_random_key_index)
+        await world.auth.zk_install(credential.bio_encrypted_random_key, credential.bio_random_key_index, hybrid=True)
     return (
         await world.auth.zk_decrypt(identifier, credential.demographics),
         await world.auth.zk_decrypt(identifier, credential.biometrics),

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,12 @@ from civium.kernel.clock import FixedClock, SystemClock
 from civium.keys import allowlist
 from civium.keys.allowlist import Gate
 from civium.keys.client import InProcess, KeysClient, connect
+from civium.keys.opening import Unsealing
 from civium.keys.operations import Keystores
 from civium.keys.process import socket_path
 from keys_fixtures import open_home
+from token_fixtures import *  # noqa: F403
+from token_fixtures import make_token
 
 MADE = SystemClock().now()
 SERVE = "import sys; from civium.keys.process import main; from civium.platform.settings import load; main(load(), ready=int(sys.argv[1]))"
@@ -54,6 +57,7 @@ class Server:
     home: Path
     fault: str | None = None
     process: subprocess.Popen[bytes] | None = None
+    extra: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         ready, told = os.pipe()
@@ -63,6 +67,7 @@ class Server:
             "CIVIUM_MODE": "sandbox",
             "CIVIUM_KEYS__ZK_POOL_SIZE": "16",
             "CIVIUM_KEYS__THREADS": "2",
+            **self.extra,
         }
         if self.fault is not None:
             environment["CIVIUM_FAULT"] = self.fault
@@ -102,7 +107,7 @@ class Bound:
     auth: KeysClient
 
 
-@pytest.fixture(scope="session", params=["in process", "socket"])
+@pytest.fixture(scope="session", params=["in process", "socket", "token"])
 async def bound(
     request: pytest.FixtureRequest, made_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Bound]:
@@ -116,7 +121,12 @@ async def bound(
             stack.callback(server.end, signal.SIGTERM)
             core, auth = server.clients()
         else:
-            opened = stack.enter_context(open_home(home, FixedClock(MADE)))
+            how = Unsealing()
+            if request.param == "token":
+                shutil.rmtree(home / "keys")
+                request.getfixturevalue("softhsm")
+                how = Unsealing(token=make_token("contract"))
+            opened = stack.enter_context(open_home(home, FixedClock(MADE), how))
             core = KeysClient(InProcess(Gate("core", allowlist.CORE), opened.core, threads=2))
             auth = KeysClient(InProcess(Gate("auth", allowlist.AUTH), opened.auth, threads=2))
         stack.push_async_callback(core.close)

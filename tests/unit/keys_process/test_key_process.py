@@ -6,19 +6,23 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from civium.kernel.clock import FixedClock, SystemClock
 from civium.kernel.errors import Unavailable
 from civium.keys import allowlist, client, process
 from civium.keys.allowlist import Gate, Grant
 from civium.keys.api import IDA_PARTNER, KERNEL_SIGN, KeyProblem, packet_key
+from civium.keys.formats import envelope as envelopes
 from civium.keys.process import socket_path
-from civium.keys.protocol import KeyedHash, Sign, Unwrap
+from civium.keys.protocol import Citation, KeyedHash, MakeDataKey, Sign, Unwrap
 from keys_fixtures import open_home
 
 PACKET = packet_key("10001", "10001")
+WHY = Citation("test", "t-1")
 
 
 async def test_it_stops_on_sigterm_and_clients_find_it_again(home, server_over):
@@ -156,18 +160,18 @@ def test_a_rate_is_held_and_recovers():
     gate = Gate("core", [Grant("KeyedHash", "HASH", "uin", 3)], time=lambda: now[0])
     call = KeyedHash("uin", b"1")
     for _ in range(3):
-        gate.admit(call)
+        gate.admit(call, WHY)
     with pytest.raises(Unavailable):
-        gate.admit(call)
+        gate.admit(call, WHY)
     now[0] += 0.4
-    gate.admit(call)
+    gate.admit(call, WHY)
     with pytest.raises(Unavailable):
-        gate.admit(call)
+        gate.admit(call, WHY)
 
 
 def test_a_refusal_is_logged_without_arguments(capsys):
     with pytest.raises(KeyProblem):
-        Gate("auth", allowlist.AUTH).admit(Unwrap("REGISTRATION", "10001_10001", b"secret bytes", None))
+        Gate("auth", allowlist.AUTH).admit(Unwrap("REGISTRATION", "10001_10001", b"secret bytes", None), WHY)
     shown = "".join(capsys.readouterr())
     assert "key_call_refused" in shown
     assert "Unwrap" in shown
@@ -184,7 +188,7 @@ def test_calls_do_not_show_their_content():
 @pytest.mark.parametrize("reference", ["", "10001", "SIGN"])
 def test_core_unwraps_only_packets_of_machines(reference):
     with pytest.raises(KeyProblem, match="KER-CRY-012"):
-        Gate("core", allowlist.CORE).admit(Unwrap("REGISTRATION", reference, b"", None))
+        Gate("core", allowlist.CORE).admit(Unwrap("REGISTRATION", reference, b"", None), WHY)
 
 
 async def test_a_peer_of_another_user_is_cut_off(stores, tmp_path, monkeypatch):
@@ -213,3 +217,48 @@ async def test_a_fast_caller_is_paused_and_still_answered(stores, tmp_path, monk
         await keys.close()
         server.close()
         await server.wait_closed()
+
+
+async def test_a_process_over_old_keystores_renews_what_has_aged_and_opens_what_is_old(tmp_path, server_over):
+    home, then = tmp_path / "h", FixedClock(SystemClock().now() - timedelta(days=1040))
+    with open_home(home, then) as stores:
+        old_packet = stores.core.hierarchy.current(PACKET)
+        old_sign = stores.core.hierarchy.current(KERNEL_SIGN)
+        data_key = stores.core.perform(MakeDataKey("p", b"c"))
+    sealed = envelopes.encrypt(old_packet.certificate, b"of three years ago")
+    server = server_over(home)
+    server.start()
+    core, _ = server.clients()
+    assert (await core.certificate(PACKET)).x509 != old_packet.certificate
+    assert await core.decrypt(PACKET, sealed) == b"of three years ago"
+    assert (await core.certificate(KERNEL_SIGN)).key_id != old_sign.key_id
+    assert old_sign.key_id in {each.key_id for each in await core.certificates(KERNEL_SIGN)}
+    assert await core.unwrap_data_key("p", b"c", data_key.wrapped) == data_key.clear
+    assert (await core.data_key("p", b"c")).wrapped[0] == data_key.wrapped[0] + 1
+    await core.close()
+
+
+async def test_an_operator_rotates_through_the_socket_of_operators_only(home, server_over):
+    server = server_over(home)
+    server.start()
+    core, _ = server.clients()
+    operator = client.connect(process.admin_socket_path(home, "core"))
+    envelope = await core.encrypt(PACKET, b"before")
+    first = await core.certificate(PACKET)
+    for _ in range(2):
+        assert (await operator.rotate(PACKET)).pem != first.pem
+    assert await core.decrypt(PACKET, envelope) == b"before"
+    assert await operator.rotate_secret("data-keys") == 2
+    listed = {(key.application, key.reference, key.state) for key in await operator.list_keys()}
+    assert ("REGISTRATION", "10001_10001", "decrypt-only") in listed
+    assert [use.operation for use in await operator.total_usage() if use.operation == "Unwrap"] == ["Unwrap"]
+    for refused in (core.rotate(PACKET), core.rotate_secret("data-keys"), core.list_keys(), core.total_usage()):
+        with pytest.raises(KeyProblem):
+            await refused
+    with pytest.raises(KeyProblem):
+        await operator.decrypt(PACKET, envelope)
+    with pytest.raises(KeyProblem):
+        await operator.jwt_sign(b"{}")
+    assert process.admin_socket_path(home, "core").stat().st_mode & 0o777 == 0o600
+    await core.close()
+    await operator.close()

@@ -7,8 +7,10 @@ from civium.kernel.clock import FixedClock
 from civium.kernel.errors import CiviumError, IntegrityError
 from civium.kernel.secrets import Secret
 from civium.keys.api import IDA_PARTNER, KERNEL_SIGN
-from civium.keys.keystore import Keystore, KeystoreClosed, Record, root_key
+from civium.keys.keystore import Keystore, KeystoreClosed, Record
+from civium.keys.opening import Unsealing
 from civium.keys.operations import Keystores
+from civium.keys.root import root_key
 from keys_fixtures import open_home
 
 ROOT = Secret(b"r" * 32)
@@ -43,7 +45,7 @@ def test_files_are_private(home):
 
 def test_two_installations_share_no_secret(tmp_path, made_home, fixed_clock):
     with (
-        Keystores(tmp_path / "k", None, zk_pool_size=1, clock=fixed_clock) as one,
+        Keystores(tmp_path / "k", Unsealing(), zk_pool_size=1, clock=fixed_clock) as one,
         open_home(made_home, fixed_clock) as two,
     ):
         assert one.core.secrets.token_id("1", "p") != two.core.secrets.token_id("1", "p")
@@ -128,7 +130,7 @@ def test_a_lost_secret_is_never_made_anew(home, fixed_clock, lost):
 def test_a_larger_pool_keeps_the_keys_that_were(home, fixed_clock):
     with open_home(home, fixed_clock) as stores:
         before = [stores.core.pool.key(index) for index in range(16)]
-    with Keystores(home / "keys", None, zk_pool_size=20, clock=fixed_clock) as stores:
+    with Keystores(home / "keys", Unsealing(), zk_pool_size=20, clock=fixed_clock) as stores:
         assert [stores.core.pool.key(index) for index in range(16)] == before
         assert len({stores.core.pool.key(index).reveal() for index in range(20)}) == 20
 

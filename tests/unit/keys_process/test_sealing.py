@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,9 @@ from hypothesis import strategies as st
 from civium.kernel.errors import IntegrityError
 from civium.keys import sealing
 from civium.keys.sealing import KeySealer
+from civium.keys.usage import REPORT_SECONDS
 from civium.platform.sealing import Place
+from civium.platform.telemetry import correlation
 
 PURPOSE = "identity/demographics"
 PLACE = Place("identity.person", "018f", "record", 3)
@@ -15,7 +19,7 @@ async def test_a_box_opens_where_it_was_sealed(bound):
     sealer = KeySealer(bound.core)
     for clear in (b"", b"x", b"x" * 1_000_000):
         box = await sealer.seal(PURPOSE, PLACE, clear)
-        assert len(box) == len(clear) + 91
+        assert len(box) == len(clear) + 92
         assert await sealer.unseal(PURPOSE, PLACE, box) == clear
         assert await KeySealer(bound.core).unseal(PURPOSE, PLACE, box) == clear
 
@@ -73,11 +77,15 @@ async def test_many_boxes_cost_one_data_key(bound):
     boxes = [await sealer.seal(PURPOSE, PLACE, b"clear") for _ in range(50)]
     for box in boxes:
         await sealer.unseal(PURPOSE, PLACE, box)
-    assert [(use.operation, use.count) for use in await bound.core.usage()] == [("MakeDataKey", 1)]
+    assert [(use.operation, use.count) for use in await bound.core.usage() if use.operation != "Unseal"] == [
+        ("MakeDataKey", 1)
+    ]
     reader = KeySealer(bound.core)
     for box in boxes:
         await reader.unseal(PURPOSE, PLACE, box)
-    assert [(use.operation, use.count) for use in await bound.core.usage()] == [("UnwrapDataKey", 1)]
+    assert [(use.operation, use.count) for use in await bound.core.usage() if use.operation != "Unseal"] == [
+        ("UnwrapDataKey", 1)
+    ]
     assert len({box[-40:] for box in boxes}) == 50
 
 
@@ -87,7 +95,7 @@ async def test_data_keys_are_renewed_by_count_and_by_age(bound, monkeypatch):
     sealer = KeySealer(bound.core)
 
     async def data_key() -> bytes:
-        return (await sealer.seal(PURPOSE, PLACE, b""))[:63]
+        return (await sealer.seal(PURPOSE, PLACE, b""))[:64]
 
     first = await data_key()
     assert await data_key() == first
@@ -125,3 +133,23 @@ def test_what_is_bound_to_a_box_is_unambiguous(one, other, purposes):
         sealing._aad(purpose, Place(*place), b"h") for purpose, place in zip(purposes, (one, other), strict=True)
     ]
     assert (bound_to[0] == bound_to[1]) == same
+
+
+async def test_opened_boxes_are_counted_within_a_second_though_no_key_is_asked_for(bound):
+    sealer = KeySealer(bound.core)
+    box = await sealer.seal(PURPOSE, PLACE, b"clear")
+    await sealer.unseal(PURPOSE, PLACE, box)
+    await asyncio.sleep(REPORT_SECONDS + 0.3)
+    await bound.core.usage()
+    token = correlation.set("t-9")
+    for _ in range(5):
+        await sealer.unseal(PURPOSE, PLACE, box)
+    correlation.reset(token)
+    await sealer.unseal(PURPOSE, PLACE, box)
+    with pytest.raises(IntegrityError):
+        await sealer.unseal(PURPOSE + "/other", PLACE, box)
+    await asyncio.sleep(REPORT_SECONDS + 0.3)
+    uses = [use for use in await bound.core.usage() if use.operation == "Unseal"]
+    assert [(use.application, use.purpose, use.count, use.uncited, use.transactions) for use in uses] == [
+        ("DATA", PURPOSE, 6, 1, 1)
+    ]

@@ -8,9 +8,10 @@ lock on the person's row, so that the number of instances holds under concurrenc
 
 import hmac
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from civium.audit.api import AuditRecorded
 from civium.identity import store as persons
@@ -42,6 +43,7 @@ from civium.kernel.identifiers import UIN, VID, random_vid
 from civium.keys.api import Keys, hash_modulo, id_hash
 from civium.platform.database import Database, Transaction
 from civium.platform.outbox import Outbox
+from civium.platform.rewrapping import Batch, Rewrap
 from civium.platform.sealing import Place, Sealer
 
 PURPOSE = "identity/vids"
@@ -283,6 +285,24 @@ class VidService:
         if status is not VidStatus.ACTIVE:
             raise wrong_status(status)
         return row
+
+    def rewrap(self) -> Rewrap:
+        """Return the step that seals VIDs anew."""
+        return Rewrap("identity.vid", partial(store.count, self._database), self._renew)
+
+    async def _renew(self, size: int) -> AsyncIterator[Batch]:
+        after: bytes | None = None
+        while page := await store.after(self._database, after, size):
+            after = page[-1].vid_hash
+            renewed = 0
+            for row in page:
+                await self._open(row)
+                box = await self._sealer.renew(PURPOSE, _place(row), row.box)
+                if box is not None:
+                    anew = replace(row, box=box, mac=await self._mac(row.vid_hash, box))
+                    async with self._database.transaction() as transaction:
+                        renewed += await store.replace_box(transaction, row, anew)
+            yield Batch(len(page), renewed)
 
     async def _sealed(self, row: VidRow, vid: VID) -> VidRow:
         box = await self._sealer.seal(PURPOSE, _place(row), vid.reveal().encode())

@@ -76,5 +76,31 @@ async def set_status(transaction: Transaction, row: VidRow) -> None:
     await _set_mac(transaction, row)
 
 
+async def count(source: Source) -> int:
+    found: int = await source.fetch_value("SELECT count(*) FROM identity.vid")
+    return found
+
+
+async def after(source: Source, vid_hash: bytes | None, limit: int) -> list[VidRow]:
+    """Return VIDs in the order of their hashes."""
+    return [
+        _vid(row)
+        for row in await source.fetch(
+            f"{_VID} WHERE $1::bytea IS NULL OR v.vid_hash > $1 ORDER BY v.vid_hash LIMIT $2", vid_hash, limit
+        )
+    ]
+
+
+async def replace_box(transaction: Transaction, before: VidRow, row: VidRow) -> bool:
+    """Write a box that was sealed anew, and its MAC; False when the VID changed since it was read."""
+    tag = await transaction.execute(
+        "UPDATE identity.vid SET vid_box = $2 WHERE vid_hash = $1 AND vid_box = $3", row.vid_hash, row.box, before.box
+    )
+    if not tag.endswith(" 1"):
+        return False
+    await _set_mac(transaction, row)
+    return True
+
+
 async def _set_mac(transaction: Transaction, row: VidRow) -> None:
     await transaction.execute("UPDATE identity.vid_number SET mac = $2 WHERE vid_hash = $1", row.vid_hash, row.mac)

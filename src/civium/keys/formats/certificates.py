@@ -1,7 +1,7 @@
 """Certificates and signing requests that the platform issues and reads (keys-and-crypto section 10.1)."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
 
 from civium.kernel.encoding import b64u
-from civium.keys.errors import KeyProblem, SignatureInvalid
+from civium.keys.errors import KeyProblem, SignatureMalformed
 from civium.keys.formats.primitives import unb64_or
 
 MIN_KEY_BITS = 2048
@@ -55,6 +55,25 @@ def module_name(application_id: str, reference_id: str = "") -> x509.Name:
     suffix = f"{application_id}-{reference_id}" if reference_id else application_id
     values = ("IN", "KA", "BANGALORE", "IITB", "MOSIP-TECH-CENTER", f"www.mosip.io ({suffix})")
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in zip(SUBJECT_ORDER, values, strict=True)])
+
+
+def requested_name(values: Sequence[str | None], application_id: str, reference_id: str) -> x509.Name | None:
+    """Return the subject that a caller asked for, missing values by default; None when nothing was asked for.
+
+    ``values`` are in the order of ``SUBJECT_ORDER``. Raises KeyProblem (KER-KMS-005) for values that no name can hold.
+    """
+    if not any(values):
+        return None
+    default = module_name(application_id, reference_id)
+    try:
+        return x509.Name(
+            [
+                x509.NameAttribute(attribute.oid, value or attribute.value)
+                for attribute, value in zip(default, values, strict=True)
+            ]
+        )
+    except ValueError:
+        raise KeyProblem("KER-KMS-005", "Invalid request") from None
 
 
 def base_name(application_id: str, reference_id: str, issuer: x509.Name) -> x509.Name:
@@ -201,13 +220,13 @@ def parse_der(data: bytes) -> x509.Certificate:
 def parse_lenient(text: str) -> x509.Certificate:
     """Return the certificate of an ``x5c`` member: base64, line breaks allowed, of DER or of a PEM text.
 
-    Raises SignatureInvalid. About 100 microseconds, and 1 for a text that was read lately.
+    Raises SignatureMalformed. About 100 microseconds, and 1 for a text that was read lately.
     """
-    raw = unb64_or(SignatureInvalid, "".join(text.split()))
+    raw = unb64_or(SignatureMalformed, "".join(text.split()))
     try:
         return parse_pem(raw.decode()) if raw.startswith(_PEM_HEAD.encode()) else parse_der(raw)
     except (KeyProblem, UnicodeDecodeError):
-        raise SignatureInvalid("x5c holds no certificate") from None
+        raise SignatureMalformed("x5c holds no certificate") from None
 
 
 def chain_p7b(chain: Iterable[x509.Certificate]) -> str:

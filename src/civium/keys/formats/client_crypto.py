@@ -1,7 +1,7 @@
 """Client crypto: keys of registration machines, in a TPM or in a file (keys-and-crypto section 4.8)."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cryptography.exceptions import InvalidSignature
@@ -9,8 +9,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from civium.kernel.encoding import unb64
-from civium.keys.errors import KeyProblem, SignatureInvalid
-from civium.keys.formats.primitives import AAD_SIZE, NONCE_SIZE, WRAPPED_SIZE, gcm_encrypt, new_key
+from civium.keys.errors import DecryptionFailed, KeyProblem, SignatureInvalid
+from civium.keys.formats.primitives import (
+    AAD_SIZE,
+    NONCE_SIZE,
+    TAG_SIZE,
+    WRAPPED_SIZE,
+    gcm_decrypt,
+    gcm_encrypt,
+    new_key,
+)
 
 _TPM_RSA = 0x0001
 _TPM_HASHES: dict[int, type[hashes.HashAlgorithm]] = {0x0004: hashes.SHA1, 0x000B: hashes.SHA256}
@@ -18,6 +26,7 @@ _TPM_NULL = 0x0010
 _TPM_RSASSA = 0x0014
 _TPM_OAEP = 0x0017
 _DEFAULT_EXPONENT = 65537
+_OLD_IV_SIZE, _OLD_AAD_SIZE = 16, 12
 
 
 class ClientType(StrEnum):
@@ -150,3 +159,34 @@ def encrypt(key: MachineKey, clear: bytes) -> bytes:
     """Return ``encKey256 ‖ iv12 ‖ aad32 ‖ ct ‖ tag``, which only the machine opens."""
     session_key, iv, aad = new_key(), secrets.token_bytes(NONCE_SIZE), secrets.token_bytes(AAD_SIZE)
     return key.public_key.encrypt(session_key, key.oaep) + iv + aad + gcm_encrypt(session_key, iv, clear, aad)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedForMachine:
+    """What was encrypted to a machine, taken apart."""
+
+    wrapped_key: bytes
+    rest: bytes = field(repr=False)
+
+
+def split(sealed: bytes) -> SealedForMachine:
+    """Return the parts; raises DecryptionFailed for bytes that are too few."""
+    if len(sealed) < WRAPPED_SIZE + _OLD_IV_SIZE + _OLD_AAD_SIZE + TAG_SIZE:
+        raise DecryptionFailed("the data is too short")
+    return SealedForMachine(sealed[:WRAPPED_SIZE], sealed[WRAPPED_SIZE:])
+
+
+def open_data(session_key: bytes, sealed: SealedForMachine) -> bytes:
+    """Return the clear data, of ``iv12 ‖ aad32 ‖ ct ‖ tag`` or the older ``iv16 ‖ aad12 ‖ ct ‖ tag``.
+
+    Raises DecryptionFailed. The sizes differ, so data of one form never opens as the other.
+    """
+    try:
+        return _open(session_key, sealed.rest, NONCE_SIZE, AAD_SIZE)
+    except DecryptionFailed:
+        return _open(session_key, sealed.rest, _OLD_IV_SIZE, _OLD_AAD_SIZE)
+
+
+def _open(session_key: bytes, rest: bytes, iv_size: int, aad_size: int) -> bytes:
+    data_at = iv_size + aad_size
+    return gcm_decrypt(session_key, rest[:iv_size], rest[data_at:], rest[iv_size:data_at])

@@ -6,7 +6,7 @@ A verified signature says only that the holder of the certificate's key signed: 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -15,20 +15,19 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from civium.kernel.encoding import b64, b64u
-from civium.keys.errors import CertificateExpired, CertificateMissing, SignatureInvalid
+from civium.keys.errors import CertificateExpired, CertificateMissing, SignatureInvalid, SignatureMalformed
 from civium.keys.formats.certificates import KEPT_CERTIFICATES, MIN_KEY_BITS, der, parse_lenient
 from civium.keys.formats.primitives import thumbprint, unb64_or
+from civium.keys.formats.signing import PADDINGS
 
 MAX_HEADER = 32 * 1024
 """Bytes of a header's text: room for a chain of three certificates in PEM, encoded twice."""
 
-_PADDINGS: dict[str, padding.AsymmetricPadding] = {
-    "RS256": padding.PKCS1v15(),
-    "PS256": padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32),
-}
+MAX_CHAIN = 8
+"""Certificates of ``x5c``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +39,54 @@ class VerifiedJws:
     key_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedJws:
+    """A compact JWS taken apart, not verified. ``chain`` is what ``x5c`` brings, the signer's certificate first."""
+
+    algorithm: str
+    key_id: str | None
+    hashed: str | None
+    """``x5t#S256`` as claimed; :func:`check` compares it."""
+    chain: tuple[x509.Certificate, ...]
+    signed: bytes = field(repr=False)
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
 def header(
-    *, key_id: str | None = None, certificate: x509.Certificate | None = None, hashed: x509.Certificate | None = None
+    *,
+    key_id: str | None = None,
+    certificate: x509.Certificate | None = None,
+    hashed: x509.Certificate | None = None,
+    authorities: Sequence[x509.Certificate] = (),
+    url: str | None = None,
+    algorithm: str = "RS256",
+    unencoded: bool = False,
+    additional: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the header's JSON: ``x5c`` of ``certificate``, ``x5t#S256`` of ``hashed``, ``kid``, ``alg``."""
-    members: dict[str, Any] = {}
+    """Return the header's JSON: ``x5c`` of ``certificate``, ``x5t#S256`` of ``hashed``, ``x5u``, ``kid``, ``alg``.
+
+    ``authorities`` follow the certificate in ``x5c``. ``unencoded`` says that the payload is signed as it is (RFC
+    7797). ``additional`` members come first; naming one that is made here is the caller's error.
+    """
+    members: dict[str, Any] = dict(additional or {})
     if certificate is not None:
-        members["x5c"] = [b64(der(certificate))]
+        members["x5c"] = [b64(der(each)) for each in (certificate, *authorities)]
     if hashed is not None:
         members["x5t#S256"] = b64u(thumbprint(hashed))
+    if url is not None:
+        members["x5u"] = url
     if key_id is not None:
         members["kid"] = key_id
-    members["alg"] = "RS256"
+    if unencoded:
+        members |= {"b64": False, "crit": ["b64"]}
+    members["alg"] = algorithm
     return json.dumps(members, separators=(",", ":"))
 
 
-def signing_input(header_json: str, payload: bytes) -> bytes:
-    """Return the bytes to sign (RSASSA-PKCS1-v1_5, SHA-256)."""
-    return f"{b64u(header_json.encode())}.{b64u(payload)}".encode()
+def signing_input(header_json: str, payload: bytes, *, unencoded: bool = False) -> bytes:
+    """Return the bytes to sign."""
+    return b64u(header_json.encode()).encode() + b"." + (payload if unencoded else b64u(payload).encode())
 
 
 def assemble(signed: bytes, signature: bytes, *, include_payload: bool = False) -> str:
@@ -79,63 +108,89 @@ def verify(
     instant at which the certificate must be valid. Raises CertificateMissing, CertificateExpired or SignatureInvalid.
     Costs one RSA public operation (about 30 microseconds), and 100 more for a certificate that was not seen lately.
     """
-    parts = jws.split(".")
-    if len(parts) != 3 or len(parts[0]) > MAX_HEADER:
-        raise SignatureInvalid("no compact JWS")
-    if payload is not None:
-        parts[1] = b64u(payload)
-    members = _header_members(parts[0])
-    signer = _signer(members, certificate)
+    parsed = parse(jws, payload)
+    signer = _signer(parsed, certificate)
     if at is not None and not signer.not_valid_before_utc <= at <= signer.not_valid_after_utc:
         raise CertificateExpired("the signer's certificate is not valid at this time")
-    key = _verification_key(signer)
-    scheme = _PADDINGS[members["alg"]]
-    signature = unb64_or(SignatureInvalid, parts[2])
+    check(parsed, signer)
+    return VerifiedJws(parsed.payload, signer, parsed.key_id)
+
+
+def parse(jws: str, payload: bytes | None = None, *, allow_unencoded: bool = False) -> ParsedJws:
+    """Take a compact JWS apart; ``payload`` takes the place of the one inside. Raises SignatureMalformed.
+
+    ``allow_unencoded`` admits the header ``"b64":false,"crit":["b64"]``; no other extension is understood.
+    """
+    parts = jws.split(".")
+    if len(parts) != 3 or len(parts[0]) > MAX_HEADER:
+        raise SignatureMalformed("no compact JWS")
+    members = _header_members(parts[0])
+    unencoded = "b64" in members or "crit" in members
+    if unencoded and not (allow_unencoded and members.get("b64") is False and members.get("crit") == ["b64"]):
+        raise SignatureMalformed("the header asks for extensions that are not understood")
+    covered = payload if payload is not None else unb64_or(SignatureMalformed, parts[1])
+    signed = covered if unencoded else b64u(covered).encode() if payload is not None else parts[1].encode()
+    return ParsedJws(
+        algorithm=_text(members, "alg") or "",
+        key_id=_text(members, "kid"),
+        hashed=_text(members, "x5t#S256"),
+        chain=_chain(members),
+        signed=parts[0].encode() + b"." + signed,
+        payload=covered,
+        signature=unb64_or(SignatureMalformed, parts[2]),
+    )
+
+
+def check(parsed: ParsedJws, signer: x509.Certificate) -> None:
+    """Check the signature with the key of ``signer``, and that the header claims no other; raises SignatureInvalid.
+
+    The thumbprint of the header is compared with the computed one, never looked up.
+    """
+    if parsed.hashed is not None and unb64_or(SignatureInvalid, parsed.hashed) != thumbprint(signer):
+        raise SignatureInvalid("x5t#S256 names another certificate")
+    scheme = PADDINGS.get(parsed.algorithm)
+    if scheme is None:
+        raise SignatureInvalid("the header names no algorithm that is accepted")
     try:
-        key.verify(signature, f"{parts[0]}.{parts[1]}".encode(), scheme, hashes.SHA256())
+        _verification_key(signer).verify(parsed.signature, parsed.signed, scheme, hashes.SHA256())
     except InvalidSignature:
         raise SignatureInvalid("the signature does not hold") from None
-    covered = payload if payload is not None else unb64_or(SignatureInvalid, parts[1])
-    return VerifiedJws(covered, signer, members.get("kid"))
 
 
 @lru_cache(KEPT_CERTIFICATES)
 def _header_members(segment: str) -> Mapping[str, Any]:
     try:
-        members = json.loads(unb64_or(SignatureInvalid, segment), object_pairs_hook=_without_duplicates)
+        members = json.loads(unb64_or(SignatureMalformed, segment), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
-        raise SignatureInvalid("the header is no JSON") from None
-    if not isinstance(members, dict) or str(members.get("alg")) not in _PADDINGS:
-        raise SignatureInvalid("the header names no algorithm that is accepted")
-    if "crit" in members or "b64" in members:
-        raise SignatureInvalid("the header asks for extensions that are not understood")
-    if not isinstance(members.get("kid"), str | None):
-        raise SignatureInvalid("the key id is no text")
+        raise SignatureMalformed("the header is no JSON") from None
+    if not isinstance(members, dict):
+        raise SignatureMalformed("the header is no JSON object")
     return members
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise SignatureInvalid("a member of the header occurs twice")
+        raise SignatureMalformed("a member of the header occurs twice")
     return members
 
 
-def _signer(members: Mapping[str, Any], expected: x509.Certificate | None) -> x509.Certificate:
+from civium.keys.errors import CertificateExpired, CertificateMissing, SignatureInvalid, SignatureMalformed
+from civium.keys.formats.certificates import KEPT_CERTIFICATES, MIN_KEY_BITS, der, parse_lenient
     chain = members.get("x5c")
     if chain is None:
-        if expected is None:
-            raise CertificateMissing("the signature brings no certificate")
-        found = expected
-    elif isinstance(chain, list) and chain and isinstance(chain[0], str):
-        found = parse_lenient(chain[0])
-    else:
-        raise SignatureInvalid("x5c is no list of certificates")
+        return ()
+    if not isinstance(chain, list) or not 0 < len(chain) <= MAX_CHAIN or not all(isinstance(one, str) for one in chain):
+        raise SignatureMalformed("x5c is no list of certificates")
+    return tuple(parse_lenient(one) for one in chain)
+
+
+def _signer(parsed: ParsedJws, expected: x509.Certificate | None) -> x509.Certificate:
+    found = parsed.chain[0] if parsed.chain else expected
+    if found is None:
+        raise CertificateMissing("the signature brings no certificate")
     if expected is not None and found.public_key() != expected.public_key():
         raise SignatureInvalid("the signature is another certificate's")
-    named = members.get("x5t#S256")
-    if named is not None and (not isinstance(named, str) or unb64_or(SignatureInvalid, named) != thumbprint(found)):
-        raise SignatureInvalid("x5t#S256 names another certificate")
     return found
 
 

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from civium.kernel.clock import monotonic
+from civium.kernel.clock import SystemClock, monotonic
 from civium.platform.http.access import TokenVerifier
+from civium.platform.http.certificates import CertificateCallers
 from civium.platform.http.limits import bounded
 from civium.platform.http.routing import Router
 from civium.platform.settings import Settings
@@ -51,6 +52,8 @@ def create_app(routers: Sequence[Router], tokens: TokenVerifier, settings: Setti
     api.state.tokens = tokens
     api.state.sandbox = settings.sandbox
     api.state.max_json_depth = settings.http.max_json_depth
+    api.state.trusted_origins = settings.access.trusted_origins
+    api.state.certificates = CertificateCallers(settings.access.certificates, SystemClock())
     for router in routers:
         api.include_router(router.api)
     api.add_exception_handler(HTTPException, _no_route)

@@ -25,6 +25,8 @@ from starlette.routing import Route
 from civium.kernel.clock import Clock, SystemClock, iso_millis
 from civium.kernel.errors import Rejected, RejectedMany, Unavailable
 from civium.platform.http.access import ANYONE, Access, Caller, CallerKind, Forbidden, TokenVerifier, Unauthenticated
+from civium.platform.http.certificates import CertificateCallers
+from civium.platform.http.cookies import refuse_foreign, sent_token
 from civium.platform.http.envelope import RequestEnvelope, error_items
 from civium.platform.http.limits import check_depth, check_text
 
@@ -284,19 +286,27 @@ async def admit(request: Request, access: Access) -> None:
         raise HTTPException(404)
     if access.kind is not CallerKind.TOKEN or access.permission is None:
         return
-    verifier: TokenVerifier = request.app.state.tokens
-    caller = await verifier.verify(token_of(request))
+    caller = await _identify(request)
     if not caller.may(access.permission):
         raise Forbidden
     request.state.caller = caller
 
 
+async def _identify(request: Request) -> Caller:
+    if (token := sent_token(request)) is not None:
+        verifier: TokenVerifier = request.app.state.tokens
+        return await verifier.verify(token)
+    certificates: CertificateCallers = request.app.state.certificates
+    caller = certificates.caller(request.scope)
+    if caller is None:
+        raise Unauthenticated
+    refuse_foreign(request)
+    return caller
+
+
 def token_of(request: Request) -> str:
-    """Return the access token of the cookie ``Authorization`` or the bearer header; raises Unauthenticated."""
-    token = request.cookies.get("Authorization")
-    if token:
-        return token
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and credentials:
-        return credentials
-    raise Unauthenticated
+    """Return the access token as :func:`sent_token` does; raises Unauthenticated also when there is none."""
+    token = sent_token(request)
+    if token is None:
+        raise Unauthenticated
+    return token
