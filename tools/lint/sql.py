@@ -9,7 +9,10 @@ from tools.lint.source import Finding, Source, finding
 
 ELSEWHERE: Final = frozenset(
     {
-        *(f"src/civium/platform/{name}.py" for name in ("database", "dispatcher", "listener", "migrations", "outbox", "rewrapping")),
+        *(
+            f"src/civium/platform/{name}.py"
+            for name in ("database", "dispatcher", "listener", "migrations", "outbox", "rewrapping")
+        ),
         "src/civium/platform/postgres.py",
         "src/civium/apps/doctor.py",
         "src/civium/apps/server.py",

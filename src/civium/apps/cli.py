@@ -148,7 +148,7 @@ def doctor_command() -> None:
 @app.command()
 def config() -> None:
     """Print the effective settings; secrets are masked."""
-    shown = effectiveeffective_settings().model_dump(mode="json")
+    shown = effective_settings().model_dump(mode="json")
     _out.print_json(json.dumps(shown))
 
 

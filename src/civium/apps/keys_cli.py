@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -25,7 +25,6 @@ from civium.keys.opening import TokenAccess, Unsealing, unsealing
 from civium.keys.operations import Keystores
 from civium.platform import telemetry
 from civium.platform.settings import Settings
-
 
 app = typer.Typer(no_args_is_help=True, help="Keys: ceremony, life cycle, tokens, accounts of use.")
 _out = Console()

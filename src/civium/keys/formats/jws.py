@@ -175,8 +175,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-from civium.keys.errors import CertificateExpired, CertificateMissing, SignatureInvalid, SignatureMalformed
-from civium.keys.formats.certificates import KEPT_CERTIFICATES, MIN_KEY_BITS, der, parse_lenient
+def _text(members: Mapping[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    if not isinstance(value, str | None):
+        raise SignatureMalformed(f"{name} is no text")
+    return value
+
+
+def _chain(members: Mapping[str, Any]) -> tuple[x509.Certificate, ...]:
     chain = members.get("x5c")
     if chain is None:
         return ()
