@@ -84,7 +84,7 @@ def test_another_key_or_context_opens_nothing():
     with pytest.raises(DecryptionFailed):
         hybrid_pq.open_envelope(OTHER, SEALED, b"context")
     with pytest.raises(DecryptionFailed):
-        hybrid_pq.open_envelope(KEY, SEALED, b"contex")
+        hybrid_pq.open_envelope(KEY, SEALED, b"contexts")
     half_curve = HybridPrivateKey(OTHER.x25519, KEY.mlkem)
     half_lattice = HybridPrivateKey(KEY.x25519, OTHER.mlkem)
     for half in (half_curve, half_lattice):
