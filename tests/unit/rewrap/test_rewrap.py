@@ -125,7 +125,7 @@ async def test_partners_and_accounts_open_afterwards(keystores, keys_core, seale
 
     def contexts(sealer):
         trust = build_trust(db.core("keys"), keys_core, outbox_core, clock)
-        partners, partners_module = build_partners(db.core("partners"), sealer, trust, outbox_core, clock)
+        partners, partners_module = build_partners(db.core("partners"), sealer, keys_core, trust, outbox_core, clock)
         access, access_module = build_access(db.core("access"), sealer, keys_core, outbox_core, clock, settings)
         return partners, access, (*partners_module.rewraps, *access_module.rewraps)
 
