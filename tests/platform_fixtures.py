@@ -53,6 +53,7 @@ class RunningPlatform:
                 "CIVIUM_HOME": str(self.home),
                 "CIVIUM_HTTP__PORT": str(self.port),
                 "CIVIUM_DATABASE__CONTEXT_ROLES": "true",
+                "CIVIUM_ACCESS__FAILURES_PER_ADDRESS": "1000000",
                 **self.environment,
                 **environment,
             },

@@ -35,6 +35,7 @@ from platform_fixtures import RunningPlatform
 PASSPHRASE = Secret("a secret of the tests")
 CLIENT_LOGIN = "/v1/authmanager/authenticate/clientidsecretkey"
 INVALIDATE = "/v1/authmanager/authorize/invalidateToken"
+LOG_OUT = "/v1/authmanager/logout/user"
 NO_ALGORITHM = b'{"alg":"none","typ":"JWT"}'
 LIFETIME = timedelta(minutes=30)
 _TRACES = ("Traceback", 'File "', "asyncpg", "pydantic", "site-packages")

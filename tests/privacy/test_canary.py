@@ -22,6 +22,7 @@ import pytest
 from civium.apps.sandbox.registration import load_machine_key
 from civium.kernel.clock import SystemClock
 from civium.kernel.secrets import Secret
+from civium.keys.opening import Unsealing
 from civium.keys.operations import Keystores
 from civium.platform.postgres import BOOTSTRAP, LOGIN_ROLES, Cluster, find_binaries
 from civium.platform.settings import KeySettings
@@ -142,14 +143,14 @@ def plant_secrets_at_rest(garden: Garden, home: Path, passphrase: str) -> dict[P
         garden.plant(name, file.read_text().strip(), digests=True)
         places[file] = name
     size = KeySettings().zk_pool_size
-    with Keystores(home / "keys", Secret(passphrase), zk_pool_size=size, clock=SystemClock()) as keystores:
+    with Keystores(home / "keys", Unsealing(Secret(passphrase)), zk_pool_size=size, clock=SystemClock()) as keystores:
         for context, operations in (("core", keystores.core), ("auth", keystores.auth)):
             for ref, generations in operations.hierarchy._generations.items():
                 for generation in generations:
                     if generation.private is not None:
                         garden.private_key(f"{context} key {ref.application_id} {ref.reference_id}", generation.private)
-            for name, secret in operations.secrets._secrets.items():
-                garden.plant(f"{context} secret {name}", secret.reveal(), digests=True)
+            for record in operations._store.records("secret-"):
+                garden.plant(f"{context} {record.name}", record.body, digests=True)
             for index in list(operations.pool._keys)[:POOL_KEYS_PLANTED]:
                 garden.plant(f"{context} pool key {index}", operations.pool.key(index).reveal())
     return places

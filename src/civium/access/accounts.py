@@ -57,6 +57,7 @@ class Accounts:
         *,
         trail: Trail,
         revocations: Revocations,
+        failures_per_address: int,
         sandbox: bool,
     ) -> None:
         self._database = database
@@ -67,7 +68,7 @@ class Accounts:
         self._revocations = revocations
         self._sandbox = sandbox
         self._hasher = SecretHasher()
-        self._throttle = Throttle(store, sealer)
+        self._throttle = Throttle(store, sealer, failures_per_address=failures_per_address)
 
     async def prove(self, kind: AccountKind, name: str, secret: Secret[str], address: str | None) -> Account:
         """Return the account that the secret proves; any failure looks and lasts the same.

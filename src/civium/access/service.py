@@ -41,6 +41,7 @@ class AccessService:
         reader: TokenReader,
         lifetimes: Lifetimes,
         assertion_audiences: Collection[str],
+        failures_per_address: int,
         sandbox: bool,
     ) -> None:
         store = Store(database)
@@ -53,7 +54,14 @@ class AccessService:
         self._trail = Trail(outbox, clock)
         self._revocations = Revocations(store, clock, token_lifetime=lifetimes.token)
         self._accounts = Accounts(
-            database, store, sealer, clock, trail=self._trail, revocations=self._revocations, sandbox=sandbox
+            database,
+            store,
+            sealer,
+            clock,
+            trail=self._trail,
+            revocations=self._revocations,
+            failures_per_address=failures_per_address,
+            sandbox=sandbox,
         )
         self._sessions = Sessions(
             database, store, sealer, clock, trail=self._trail, revocations=self._revocations, lifetimes=lifetimes

@@ -27,15 +27,15 @@ class Limit:
 
 
 ACCOUNT: Final = Limit(free=5, stop=10)
-ADDRESS: Final = Limit(free=100, stop=100)
 
 
 class Throttle:
     """Counts attempts."""
 
-    def __init__(self, store: Store, sealer: Sealer) -> None:
+    def __init__(self, store: Store, sealer: Sealer, *, failures_per_address: int) -> None:
         self._store = store
         self._sealer = sealer
+        self._address = Limit(free=failures_per_address, stop=failures_per_address)
 
     async def address_hash(self, address: str | None) -> bytes | None:
         """Return what an address is counted under: an IPv6 address counts for its /64, which one party has."""
@@ -52,7 +52,7 @@ class Throttle:
     async def admits(self, transaction: Transaction, account: bytes, address: bytes | None, *, at: datetime) -> bool:
         """Count an attempt; False when it must not be looked at."""
         since = at - WINDOW
-        if address is not None and not await self._store.count_attempt(transaction, address, ADDRESS, at, since):
+        if address is not None and not await self._store.count_attempt(transaction, address, self._address, at, since):
             return False
         return await self._store.count_attempt(transaction, account, ACCOUNT, at, since)
 

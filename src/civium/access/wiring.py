@@ -38,6 +38,7 @@ def build(
         reader=TokenReader(own, clock, issuer=issuer, trusted=settings.access.issuers, sandbox=settings.sandbox),
         lifetimes=lifetimes,
         assertion_audiences={issuer, issuer + oauth.TOKEN},
+        failures_per_address=settings.access.failures_per_address,
         sandbox=settings.sandbox,
     )
     tls = settings.http.tls_certificate is not None

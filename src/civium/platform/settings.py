@@ -149,13 +149,15 @@ class AccessSettings(_Section):
     """Who may call besides the log-ins that are registered (keys-and-crypto section 11).
 
     ``issuer`` is the ``iss`` of our own tokens where the outside knows us by another address than ``http.host``.
-    ``trusted_origins`` are the web pages of other sites that may act for a browser's user.
+    ``trusted_origins`` are the web pages of other sites that may act for a browser's user. ``failures_per_address``
+    are the wrong log-ins that one network address has in five minutes.
     """
 
     issuer: str | None = None
     issuers: tuple[TrustedIssuer, ...] = ()
     certificates: tuple[CertificateClient, ...] = ()
     trusted_origins: tuple[str, ...] = ()
+    failures_per_address: int = Field(default=100, ge=1)
 
 
 class Settings(BaseSettings):
@@ -213,6 +215,9 @@ class Settings(BaseSettings):
         for limit in ("otp_requests_per_minute", "otp_attempts"):
             if getattr(self.authentication, limit) > getattr(strict, limit):
                 raise ValueError(f"authentication.{limit} can be above {getattr(strict, limit)} in sandbox mode only")
+        most = AccessSettings().failures_per_address
+        if self.access.failures_per_address > most:
+            raise ValueError(f"access.failures_per_address can be above {most} in sandbox mode only")
         if self.authentication.otp_freeze_minutes < strict.otp_freeze_minutes:
             raise ValueError(
                 f"authentication.otp_freeze_minutes can be below {strict.otp_freeze_minutes} in sandbox mode only"

@@ -11,7 +11,7 @@ from joserfc.jwk import RSAKey
 
 from civium.access.accounts import sandbox_logins
 from civium.access.domain import MAX_WAITING, SecretHasher
-from civium.access.throttle import ACCOUNT, ADDRESS, WINDOW
+from civium.access.throttle import ACCOUNT, WINDOW
 from civium.access.tokens import MAX_TOKEN_CHARACTERS
 from civium.audit.api import AuditRecorded
 from civium.kernel.clock import FixedClock
@@ -23,6 +23,7 @@ from civium.platform.database import record_statements
 from civium.platform.http.access import Unauthenticated
 from civium.platform.outbox import PURPOSE, decode, place_of
 from civium.platform.permissions import Role
+from civium.platform.settings import AccessSettings
 
 GOOD = Secret("correct horse battery staple")
 BAD = Secret("wrong")
@@ -138,8 +139,12 @@ async def test_parallel_guesses_get_no_extra_tries(guarded, db):
     assert (await db.as_owner("SELECT failures FROM access.failed_login"))[0]["failures"] == ACCOUNT.free
 
 
-async def test_an_address_that_tries_many_names_is_stopped(guarded, fixed, monkeypatch):
-    monkeypatch.setattr("civium.access.throttle.ADDRESS", type(ADDRESS)(free=4, stop=4))
+def strict(build, fixed, failures):
+    return build(clock=fixed, access=AccessSettings(failures_per_address=failures))
+
+
+async def test_an_address_that_tries_many_names_is_stopped(guarded, build, fixed):
+    guarded = strict(build, fixed, 4)
     for number in range(4):
         await assert_refused(guess(guarded, name=f"nobody-{number}", address="2001:db8::1"))
     # The whole /64 is one party's; its right secrets do not count either.
@@ -149,8 +154,8 @@ async def test_an_address_that_tries_many_names_is_stopped(guarded, fixed, monke
     await guess(guarded, secret=GOOD, address="2001:db8::1")
 
 
-async def test_right_secrets_do_not_count_for_an_address(guarded, monkeypatch):
-    monkeypatch.setattr("civium.access.throttle.ADDRESS", type(ADDRESS)(free=2, stop=2))
+async def test_right_secrets_do_not_count_for_an_address(guarded, build, fixed):
+    guarded = strict(build, fixed, 2)
     for _ in range(6):
         await guess(guarded, secret=GOOD, address="192.0.2.1")
     await assert_refused(guess(guarded, address="192.0.2.1"))
