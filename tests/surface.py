@@ -25,6 +25,7 @@ from civium.apps.server import all_routers
 from civium.kernel.clock import FixedClock, SystemClock, iso_millis
 from civium.kernel.secrets import Secret
 from civium.keys.api import KERNEL_SIGN
+from civium.platform import telemetry
 from civium.platform.http import Caller, Declaration, Router
 from civium.platform.http.app import SECURITY_HEADERS
 from civium.platform.permissions import Role
@@ -161,6 +162,7 @@ async def surface(platform: RunningPlatform) -> AsyncIterator[Surface]:
         http=HttpSettings(port=platform.port),
         database=DatabaseSettings(context_roles=True),
     )
+    telemetry.correlation.set("test-surface")
     async with open_installation(settings) as installation:
         with httpx.Client(base_url=platform.url, timeout=30.0) as http:
             made = Surface(settings, installation, all_routers(installation), http)
