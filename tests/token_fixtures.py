@@ -41,7 +41,7 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\n")
     os.environ["SOFTHSM2_CONF"] = str(folder / "conf")
     yield folder
-    del os.environ["SOFTHSM2_CONF"]
+    os.environ.pop("SOFTHSM2_CONF", None)
 
 
 @pytest.fixture
