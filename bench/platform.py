@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,9 @@ def _free_port() -> int:
         return port
 
 
+_LOG_IN = threading.Lock()
+
+
 def add_people(platform: RunningPlatform, count: int, *, added: Callable[[], None]) -> list[Person]:
     """Add synthetic people without biometrics through the identity API; return when they can be authenticated."""
     with ThreadPoolExecutor(ADDING_THREADS) as threads:
@@ -154,7 +158,9 @@ def _add(url: str, seeds: range, added: Callable[[], None]) -> list[Person]:
     people = []
     clock = SystemClock()
     with Platform(url) as client:
-        client.login_client("regproc", "mosip-regproc-client")
+        # One at a time: attempts of one name that run side by side count as guesses until they prove right.
+        with _LOG_IN:
+            client.login_client("regproc", "mosip-regproc-client")
         for seed in seeds:
             identity = make_identity(seed)
             uin = client.get("/v1/idgenerator/uin")["uin"]
